@@ -107,8 +107,14 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
-        .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusBackendsTests", dependencies: ["ApusBackends", "ApusTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusCoreTests",
+            dependencies: ["ApusCore", "ApusTesting", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusBackendsTests",
+            dependencies: ["ApusBackends", "ApusTesting", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
         .testTarget(
             name: "ApusServerTests",
             dependencies: [
