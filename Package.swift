@@ -12,6 +12,8 @@ let package = Package(
     platforms: [.macOS(.v14), .iOS(.v17)],
     products: [
         .library(name: "ApusProtocol", targets: ["ApusProtocol"]),
+        // For Benchmarks/, a package of its own.
+        .library(name: "ApusBackends", targets: ["ApusCore", "ApusBackends"]),
         .library(name: "ApusClient", targets: ["ApusClient"]),
         .executable(name: "apus", targets: ["apus"]),
     ],
