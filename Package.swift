@@ -107,6 +107,8 @@ let package = Package(
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -124,6 +126,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusClientTests", dependencies: ["ApusClient", "ApusTesting"], swiftSettings: strict),
+        .testTarget(name: "ApusTestingTests", dependencies: ["ApusTesting"], swiftSettings: strict),
+        .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
         .testTarget(name: "PlayTests", dependencies: ["ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

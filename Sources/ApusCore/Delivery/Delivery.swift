@@ -131,11 +131,6 @@ public final class Delivery: Sendable {
         return HeadsResult(heads: page.heads, token: next.description, hasMore: page.next != nil)
     }
 
-    /// Entries that a session missed, for the repair of a gap that the server noticed itself.
-    public func missing(of conversation: ConversationID, in range: ClosedRange<Seq>) async throws -> [Entry] {
-        try await log.entries(of: conversation, in: range, limit: limits.pageEntriesMax, bytesMax: limits.pageBytesMax)
-    }
-
     // MARK: Signals
 
     /// Moves an account's cursors and tells the others, soon.
