@@ -119,7 +119,7 @@ public struct DeviceList: Codable, Sendable {
 /// `GET /v1/online`
 public struct OnlineList: Codable, Sendable {
     public var count: Int
-    /// The first of them, by username.
+    /// Some of them, by username.
     public var accounts: [AccountProfile]
 
     public init(count: Int, accounts: [AccountProfile]) {
