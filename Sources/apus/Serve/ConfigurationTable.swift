@@ -1,3 +1,5 @@
+import ApusServer
+
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
     static let table: [ConfigurationKey] = listeners + socket + people + operation
@@ -17,7 +19,7 @@ extension ConfigurationKey {
         .text(
             "tcp.advertise", \.tcp.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
             "The same for TCP; empty: the listener's address."
-        ) { $0.isEmpty || (ListenAddress($0)?.port ?? 0) != 0 },
+        ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
         .integer(
             "http.body-bytes-max", \.http.bodyBytesMax, 1_024...67_108_864, unit: "bytes",
             "The largest body of a request; a larger one is refused with 413."),
