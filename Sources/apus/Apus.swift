@@ -5,5 +5,5 @@ struct Apus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "apus",
         abstract: "Instant messaging: a server, and clients for the terminal.",
-        subcommands: [])
+        subcommands: [ServeCommand.self, BenchCommand.self])
 }

@@ -1,0 +1,88 @@
+import ApusCore
+import ApusProtocol
+
+/// ``AccountStore`` over any SQL database.
+struct SQLAccountStore: AccountStore {
+    let driver: any SQLDriver
+
+    private static let columns = "id, username, display_name, avatar, bio, password_hash, created_at"
+
+    func create(_ account: Account) async throws {
+        do {
+            try await driver.write { session in
+                try session.execute(
+                    "INSERT INTO account (\(Self.columns)) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    .id(account.id), .text(account.username), .text(account.displayName), .text(account.avatar), .text(account.bio),
+                    .text(account.passwordHash), .time(account.createdAt))
+            }
+        } catch let violation as SQLUniqueViolation {
+            throw ApusError(.conflict, "the username is taken", cause: violation)
+        }
+    }
+
+    func account(_ id: AccountID) async throws -> Account? {
+        try await driver.read { session in
+            try session.row("SELECT \(Self.columns) FROM account WHERE id = ? AND deleted_at IS NULL", .id(id)).map(Self.account)
+        }
+    }
+
+    func account(username: String) async throws -> Account? {
+        try await driver.read { session in
+            try session.row("SELECT \(Self.columns) FROM account WHERE username = ? AND deleted_at IS NULL", .text(username))
+                .map(Self.account)
+        }
+    }
+
+    func accounts(_ ids: [AccountID]) async throws -> [Account] {
+        guard !ids.isEmpty else { return [] }
+        guard ids.count <= 1000 else { throw ApusError(.invalidArgument, "more than 1,000 accounts at once") }
+        let unique = Set(ids).sorted()
+        let places = repeatElement("?", count: unique.count).joined(separator: ", ")
+        return try await driver.read { session in
+            try session.rows(
+                "SELECT \(Self.columns) FROM account WHERE id IN (\(places)) AND deleted_at IS NULL", values: unique.map { .id($0) }
+            ).map(Self.account)
+        }
+    }
+
+    func accounts(usernamePrefix prefix: String, limit: Int) async throws -> [Account] {
+        // A range instead of LIKE: nothing in the prefix has a meaning, and the index serves it.
+        try await driver.read { session in
+            try session.rows(
+                """
+                SELECT \(Self.columns) FROM account WHERE username >= ? AND username < ? AND deleted_at IS NULL
+                ORDER BY username LIMIT ?
+                """,
+                .text(prefix), .text(prefix + "\u{10FFFF}"), .count(max(0, limit))
+            ).map(Self.account)
+        }
+    }
+
+    func update(_ account: Account) async throws {
+        try await driver.write { session in
+            try session.execute(
+                "UPDATE account SET display_name = ?, avatar = ?, bio = ? WHERE id = ? AND deleted_at IS NULL",
+                .text(account.displayName), .text(account.avatar), .text(account.bio), .id(account.id))
+        }
+    }
+
+    func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool {
+        try await driver.write { session in
+            try session.execute(
+                "UPDATE account SET password_hash = ? WHERE id = ? AND password_hash = ? AND deleted_at IS NULL",
+                .text(hash), .id(id), .text(old)) > 0
+        }
+    }
+
+    func delete(_ id: AccountID, at time: Timestamp) async throws {
+        try await driver.write { session in
+            try session.execute("UPDATE account SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL", .time(time), .id(id))
+        }
+    }
+
+    private static func account(_ row: SQLRow) throws -> Account {
+        Account(
+            id: try row.id(0), username: try row.text(1), displayName: try row.text(2), avatar: try row.text(3), bio: try row.text(4),
+            passwordHash: try row.text(5), createdAt: try row.time(6))
+    }
+}

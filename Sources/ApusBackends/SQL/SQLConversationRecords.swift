@@ -1,0 +1,73 @@
+import ApusCore
+import ApusProtocol
+
+extension Conversation {
+    /// From the columns kind, title, created_at.
+    init(_ row: SQLRow, id: ConversationID) throws {
+        guard let kind = ConversationKind(rawValue: try row.text(0)) else {
+            throw ApusError(.storeUnavailable, "the store holds a conversation of an unknown kind")
+        }
+        self.init(id: id, kind: kind, title: try row.text(1), createdAt: try row.time(2))
+    }
+}
+
+extension Member {
+    /// From the columns account, joined_seq, role.
+    init(_ row: SQLRow) throws {
+        self.init(account: try row.id(0), joined: try row.seq(1), role: try MemberRole(stored: row.text(2)))
+    }
+}
+
+extension MemberRole {
+    init(stored: String) throws {
+        guard let role = MemberRole(rawValue: stored) else {
+            throw ApusError(.storeUnavailable, "the store holds a member of an unknown role")
+        }
+        self = role
+    }
+}
+
+extension Entry {
+    /// From the columns conversation, seq, id, sender, at, kind, body.
+    init(_ row: SQLRow) throws {
+        self.init(
+            conversation: try row.id(0), seq: try row.seq(1), id: try row.id(2), sender: try row.id(3), at: try row.time(4),
+            kind: EntryKind(rawValue: try row.text(5)), body: try row.text(6))
+    }
+}
+
+extension SQLSession {
+    /// Writes what the entry with this seq does to its conversation.
+    func write(_ effect: ConversationEffect, of id: ConversationID, seq: Seq) throws {
+        switch effect {
+        case .created(let conversation): try insert(conversation, memberCount: 0)
+        case .joined(let member):
+            try insert(member, of: id)
+            try execute("UPDATE conversation SET member_count = member_count + 1 WHERE id = ?", .id(id))
+        case .left(let account, let joined):
+            try execute(
+                "UPDATE membership SET left_seq = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
+                .seq(seq), .id(id), .id(account), .seq(joined))
+            try execute("UPDATE conversation SET member_count = member_count - 1 WHERE id = ?", .id(id))
+        case .promoted(let account, let joined):
+            try execute(
+                "UPDATE membership SET role = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
+                .text(MemberRole.owner.rawValue), .id(id), .id(account), .seq(joined))
+        case .renamed(let title):
+            try execute("UPDATE conversation SET title = ? WHERE id = ?", .text(title), .id(id))
+        }
+    }
+
+    func insert(_ conversation: Conversation, memberCount: Int) throws {
+        try execute(
+            "INSERT INTO conversation (id, kind, title, created_at, member_count, head, moved) VALUES (?, ?, ?, ?, ?, 0, 0)",
+            .id(conversation.id), .text(conversation.kind.rawValue), .text(conversation.title), .time(conversation.createdAt),
+            .count(memberCount))
+    }
+
+    func insert(_ member: Member, of id: ConversationID) throws {
+        try execute(
+            "INSERT INTO membership (conversation, account, joined_seq, left_seq, role) VALUES (?, ?, ?, NULL, ?)",
+            .id(id), .id(member.account), .seq(member.joined), .text(member.role.rawValue))
+    }
+}

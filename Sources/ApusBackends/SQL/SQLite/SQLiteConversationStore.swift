@@ -1,0 +1,135 @@
+import ApusCore
+import ApusProtocol
+
+/// ``ConversationStore`` of the embedded store. Its queries are portable; heads come from the log.
+struct SQLiteConversationStore: ConversationStore {
+    let database: SQLiteDatabase
+    let log: SQLiteEntryLog
+
+    func direct(
+        between first: AccountID, and second: AccountID, proposedID: ConversationID, at time: Timestamp
+    ) async throws -> Conversation {
+        let low = min(first, second)
+        let high = max(first, second)
+        if let known = try await database.read({ try Self.direct(low, high, $0) }) { return known }
+        do {
+            return try await database.write { session in
+                if let known = try Self.direct(low, high, session) { return known }
+                let conversation = Conversation(id: proposedID, kind: .direct, title: "", createdAt: time)
+                let members = Set([low, high]).sorted()
+                try session.insert(conversation, memberCount: members.count)
+                for account in members { try session.insert(Member(account: account, joined: 1, role: .member), of: proposedID) }
+                try session.execute(
+                    "INSERT INTO direct_conversation (low_account, high_account, conversation) VALUES (?, ?, ?)",
+                    .id(low), .id(high), .id(proposedID))
+                return conversation
+            }
+        } catch let violation as SQLUniqueViolation {
+            throw ApusError(.conflict, "the proposed conversation id is taken", cause: violation)
+        }
+    }
+
+    func conversation(_ id: ConversationID) async throws -> Conversation? {
+        try await database.read { session in
+            try session.row("SELECT kind, title, created_at FROM conversation WHERE id = ?", .id(id)).map { try Conversation($0, id: id) }
+        }
+    }
+
+    func conversations(of account: AccountID, after: ConversationID?, limit: Int) async throws -> [ConversationInfo] {
+        try await database.read { session in
+            try session.rows(
+                """
+                \(Self.infoColumns) WHERE m.account = ? AND m.left_seq IS NULL AND m.conversation > ?
+                ORDER BY m.conversation LIMIT ?
+                """, .id(account), .after(after), .count(max(0, limit))
+            ).map(Self.info)
+        }
+    }
+
+    func conversation(_ id: ConversationID, of account: AccountID) async throws -> ConversationInfo? {
+        try await database.read { session in
+            try session.row(
+                "\(Self.infoColumns) WHERE m.account = ? AND m.conversation = ? ORDER BY m.joined_seq DESC LIMIT 1", .id(account), .id(id)
+            ).map(Self.info)
+        }
+    }
+
+    func members(of id: ConversationID, after: AccountID?, limit: Int) async throws -> [MemberInfo] {
+        try await database.read { session in
+            try session.rows(
+                """
+                SELECT m.account, m.joined_seq, m.role, k.read_seq, k.delivered_seq FROM membership m
+                LEFT JOIN mark k ON k.conversation = m.conversation AND k.account = m.account
+                WHERE m.conversation = ? AND m.left_seq IS NULL AND m.account > ? ORDER BY m.account LIMIT ?
+                """, .id(id), .after(after), .count(max(0, limit))
+            ).map { row in
+                let member = try Member(row)
+                return MemberInfo(
+                    account: member.account, role: member.role, joined: member.joined, read: row.isNull(3) ? 0 : try row.seq(3),
+                    delivered: row.isNull(4) ? 0 : try row.seq(4))
+            }
+        }
+    }
+
+    func visibility(of account: AccountID, in id: ConversationID) async throws -> Visibility? {
+        try await database.read { session in
+            let rows = try session.rows(
+                "SELECT joined_seq, left_seq FROM membership WHERE conversation = ? AND account = ? ORDER BY joined_seq",
+                .id(id), .id(account))
+            return rows.isEmpty ? nil : Visibility(ranges: try rows.map { try $0.seq(0)...($0.isNull(1) ? .max : $0.seq(1)) })
+        }
+    }
+
+    func audience(of id: ConversationID) async throws -> Audience? { try await log.audience(of: id) }
+
+    func save(_ marks: [Mark]) async throws {
+        guard marks.count <= 1000 else { throw ApusError(.invalidArgument, "more than 1,000 marks at once") }
+        guard !marks.isEmpty else { return }
+        try await database.write { session in
+            for mark in marks { try Self.save(mark, session) }
+        }
+    }
+
+    private static func save(_ mark: Mark, _ session: any SQLSession) throws {
+        let isMember = try session.row(
+            "SELECT 1 FROM membership WHERE conversation = ? AND account = ? AND left_seq IS NULL", .id(mark.conversation),
+            .id(mark.account))
+        guard isMember != nil else { return }
+        let read = SQLValue.seq(mark.read)
+        let delivered = SQLValue.seq(mark.delivered)
+        let found = try session.execute(
+            """
+            UPDATE mark SET read_seq = CASE WHEN read_seq < ? THEN ? ELSE read_seq END,
+                delivered_seq = CASE WHEN delivered_seq < ? THEN ? ELSE delivered_seq END
+            WHERE conversation = ? AND account = ?
+            """, read, read, delivered, delivered, .id(mark.conversation), .id(mark.account))
+        guard found == 0 else { return }
+        try session.execute(
+            "INSERT INTO mark (conversation, account, read_seq, delivered_seq) VALUES (?, ?, ?, ?)",
+            .id(mark.conversation), .id(mark.account), read, delivered)
+    }
+
+    private static func direct(_ low: AccountID, _ high: AccountID, _ session: any SQLSession) throws -> Conversation? {
+        try session.row(
+            """
+            SELECT c.kind, c.title, c.created_at, c.id FROM direct_conversation d JOIN conversation c ON c.id = d.conversation
+            WHERE d.low_account = ? AND d.high_account = ?
+            """, .id(low), .id(high)
+        ).map { try Conversation($0, id: $0.id(3)) }
+    }
+
+    private static let infoColumns = """
+        SELECT c.kind, c.title, c.created_at, c.id, p.account, c.member_count, m.left_seq, c.head, k.read_seq FROM membership m
+        JOIN conversation c ON c.id = m.conversation
+        LEFT JOIN membership p ON p.conversation = m.conversation AND p.account <> m.account AND c.kind = 'direct'
+        LEFT JOIN mark k ON k.conversation = m.conversation AND k.account = m.account
+        """
+
+    private static func info(_ row: SQLRow) throws -> ConversationInfo {
+        let conversation = try Conversation(row, id: row.id(3))
+        return ConversationInfo(
+            id: conversation.id, kind: conversation.kind, title: conversation.title, peer: row.isNull(4) ? nil : try row.id(4),
+            memberCount: Int(try row.integer(5)), head: row.isNull(6) ? try row.seq(7) : try row.seq(6),
+            read: row.isNull(8) ? 0 : try row.seq(8))
+    }
+}

@@ -1,0 +1,58 @@
+import ApusCore
+import ApusProtocol
+import Foundation
+import GRDB
+
+/// The embedded store: one SQLite file in a directory that this process alone uses. A family of stores over one database.
+///
+/// Durable: what a call has stored when it returns survives kill -9 and power loss (`synchronous=FULL`, read back at the start).
+public final class SQLiteStore: Sendable {
+    public struct Options: Sendable {
+        /// A group never has more members than this.
+        public var membersMax = 20_000
+        /// Connections that read at the same time.
+        public var readersMax = 4
+        /// Files up to this size are checked in full at every start.
+        public var fullCheckBytesMax = 256 << 20
+        /// A write-ahead log of this many pages of 4 kB begins to be copied back.
+        public var checkpointPages = 1_000
+        /// About how large the write-ahead log gets while nobody holds it up.
+        public var walBytesMax = 64 << 20
+        public var writerCacheBytes = 64 << 20
+
+        public init() {}
+    }
+
+    public let accounts: any AccountStore
+    public let devices: any DeviceStore
+    public let signingKeys: any SigningKeyStore
+    public let conversations: any ConversationStore
+    public let log: any EntryLog
+    public let schedule: any ScheduleStore
+
+    let database: SQLiteDatabase
+
+    /// Opens `apus.sqlite` in the directory, makes both if they are missing, and brings an older schema forward.
+    public init(directory: URL, options: Options = Options()) throws(StoreOpenError) {
+        let database = try SQLiteDatabase(directory: directory, options: options)
+        let log = SQLiteEntryLog(database: database, options: options)
+        self.database = database
+        self.log = log
+        accounts = SQLAccountStore(driver: database)
+        devices = SQLDeviceStore(driver: database)
+        signingKeys = SQLSigningKeyStore(driver: database)
+        conversations = SQLiteConversationStore(database: database, log: log)
+        schedule = SQLScheduleStore(driver: database) { name, session in try log.entry(named: name, session) }
+    }
+
+    /// Waits for running calls and closes the file. Every later call fails.
+    public func close() throws {
+        try database.close()
+    }
+
+    /// Writes a copy of the database, as it is at one moment, to a file that must not exist yet; the server goes on meanwhile.
+    /// Blocks until the copy is on disk.
+    public func backup(to file: URL) throws {
+        try database.backup(to: file)
+    }
+}
