@@ -14,7 +14,8 @@ enum HistoryFixture {
 
     static func entry(_ seq: Seq, _ body: String, by sender: AccountID = ada, id: EntryID? = nil) -> Entry {
         Entry(
-            conversation: talk, seq: seq, id: id ?? EntryID(1_000 + seq), sender: sender, at: Timestamp(milliseconds: 7), kind: .text, body: body)
+            conversation: talk, seq: seq, id: id ?? EntryID(1_000 + seq), sender: sender, at: Timestamp(milliseconds: 7), kind: .text,
+            body: body)
     }
 
     static func send(
@@ -25,7 +26,9 @@ enum HistoryFixture {
 
     static func place(_ seq: Seq) -> History.Place { History.Place(id: EntryID(1_000 + seq), seq: seq) }
 
-    static func observation(_ reader: String, _ account: AccountID, _ entries: [Entry], from: Seq = 1, isComplete: Bool = true) -> History.Observation {
+    static func observation(_ reader: String, _ account: AccountID, _ entries: [Entry], from: Seq = 1, isComplete: Bool = true)
+        -> History.Observation
+    {
         History.Observation(
             reader: reader, account: account, conversation: talk, from: from, sights: entries.map { .entry($0) }, isComplete: isComplete)
     }

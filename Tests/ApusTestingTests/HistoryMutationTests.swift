@@ -26,9 +26,10 @@ private struct GoodRun {
     }
 
     private mutating func send(_ step: Int) {
-        let sender = accounts[step > 80 ? Int.random(in: 0...1, using: &random) : Int.random(in: 0...2, using: &random)]
+        let sender = accounts[step >= 80 ? Int.random(in: 0...1, using: &random) : Int.random(in: 0...2, using: &random)]
         let session = "\(sender)-\(Int.random(in: 0...1, using: &random))"
-        if Int.random(in: 0..<8, using: &random) == 0, let again = history.sends.last(where: { stored[$0.name] != nil && $0.session == session }),
+        if Int.random(in: 0..<8, using: &random) == 0,
+            let again = history.sends.last(where: { stored[$0.name] != nil && $0.session == session }),
             let place = stored[again.name]
         {
             var repeated = again
