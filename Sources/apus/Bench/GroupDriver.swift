@@ -71,6 +71,8 @@ final class GroupDriver: ScenarioDriver {
     }
 
     func readCompleted(on session: BenchSession) {
+        // Before the run has begun there is nothing to complete.
+        guard !deliveries.isEmpty else { return }
         let readers = deliveries.count - (plan.sends ? 1 : 0)
         let complete = progress.delivered >= UInt64(readers * plan.messages)
         if complete, !plan.sends || acks.count + refused >= UInt64(plan.messages) { finish() }
