@@ -72,6 +72,7 @@ let package = Package(
             name: "ApusBackends",
             dependencies: [
                 "ApusCore",
+                .product(name: "Collections", package: "swift-collections"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
