@@ -130,9 +130,7 @@ struct Logins: Sendable {
         let known = try await confirmed(id, password: change.current)
         let hash = try await hasher.hash(change.new)
         try await locks.withLock(id) {
-            guard var account = try await accounts.account(id), account.passwordHash == known.passwordHash else { throw Self.wrongPassword }
-            account.passwordHash = hash
-            try await accounts.update(account)
+            guard try await accounts.setPasswordHash(hash, replacing: known.passwordHash, of: id) else { throw Self.wrongPassword }
             try await endOthers(of: id, but: device)
         }
     }

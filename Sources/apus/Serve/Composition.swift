@@ -4,6 +4,7 @@ import ApusProtocol
 import ApusServer
 import Foundation
 import Logging
+import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
@@ -16,7 +17,9 @@ func serve(_ configuration: ServerConfiguration) async throws {
     let node = try Node(configuration, store: store, loops: loops, logger: logger)
     let group = ServiceGroup(
         configuration: ServiceGroupConfiguration(
-            services: node.services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "apus.lifecycle")))
+            services: node.services.map { ServiceGroupConfiguration.ServiceConfiguration(service: $0) },
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Logger(label: "apus.lifecycle")))
     do {
         try await group.run()
     } catch {
@@ -70,11 +73,12 @@ private struct Node {
         let socket = SocketRole(
             configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: store.devices,
             routes: routes, ids: ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))
-        let directory = LocalSocketDirectory(
-            webSocket: socket.webSocketAddress, tcp: socket.tcpAddress, advertisedURL: configuration.socket.advertiseURL,
-            advertisedTCP: configuration.tcp.advertise)
+        let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
+            .init(webSocket: try await socket.webSocketAddress.value, tcp: try await socket.tcpAddress.value)
+        }
         let auth = AuthRole(
-            configuration: try configuration.authConfiguration, accounts: store.accounts, devices: store.devices, routes: routes, sessions: hub,
+            configuration: try configuration.authConfiguration, accounts: store.accounts, devices: store.devices, routes: routes,
+            sessions: hub,
             hasher: hasher, keys: keys, verifier: verifier, ids: ids, clock: clock, logger: Logger(label: "apus.auth"))
         let readiness = Readiness()
         let http = HTTPService(
@@ -82,7 +86,8 @@ private struct Node {
             roles: [
                 auth, UserRole(accounts: store.accounts, routes: routes),
                 WebRole(
-                    delivery: delivery, conversations: store.conversations, accounts: store.accounts, directory: directory, ids: ids, clock: clock),
+                    accounts: store.accounts, conversations: store.conversations, delivery: delivery, sockets: directory, ids: ids,
+                    clock: clock),
             ],
             verifier: verifier, readiness: readiness, logger: Logger(label: "apus.http"))
         let announcer = ReadinessAnnouncer(

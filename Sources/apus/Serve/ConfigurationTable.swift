@@ -1,3 +1,5 @@
+import ApusServer
+
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
     static let table: [ConfigurationKey] = listeners + socket + people + operation

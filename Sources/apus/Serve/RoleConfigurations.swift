@@ -1,4 +1,5 @@
 import ApusCore
+import ApusProtocol
 import ApusServer
 
 /// What the one configuration means to each role.
@@ -20,6 +21,12 @@ extension ServerConfiguration {
         role.handshakesPerAddressMax = socket.connectionsPerAddressMax
         role.drainSeconds = drainSeconds
         return role
+    }
+
+    /// What clients are told to connect to when the listeners stand behind a name or a proxy; nil: the listeners themselves.
+    var publicSocketNode: SocketNode? {
+        guard !socket.advertiseURL.isEmpty else { return nil }
+        return SocketNode(url: socket.advertiseURL, tcp: tcp.advertise.isEmpty ? nil : tcp.advertise)
     }
 
     var authConfiguration: AuthConfiguration {
