@@ -71,6 +71,8 @@ final class GroupDriver: ScenarioDriver {
     }
 
     func readCompleted(on session: BenchSession) {
+        // Sessions read before the run begins, too.
+        guard !deliveries.isEmpty else { return }
         let readers = deliveries.count - (plan.sends ? 1 : 0)
         let complete = progress.delivered >= UInt64(readers * plan.messages)
         if complete, !plan.sends || acks.count + refused >= UInt64(plan.messages) { finish() }

@@ -178,7 +178,8 @@ struct DevicesCommand: AsyncParsableCommand {
                 }
                 let state = device.current ? options.catalogue(.thisDevice) : device.online ? options.catalogue(.isOnline) : ""
                 let seen = text.time(device.lastSeenAt, now: Date())
-                Output.line("\(device.id)  \(EntryText.printable(device.name)) (\(EntryText.printable(device.platform)))  \(seen)  \(state)")
+                Output.line(
+                    "\(device.id)  \(EntryText.printable(device.name)) (\(EntryText.printable(device.platform)))  \(seen)  \(state)")
             }
         }
     }

@@ -82,7 +82,7 @@ extension ClientCommand {
     }
 
     private static func end(_ failure: CommandFailure) throws -> Never {
-        Output.note("apus \(_commandName): \(failure.message)")
+        Output.note("apus: \(failure.message)")
         throw ExitCode(failure.exit.rawValue)
     }
 

@@ -4,7 +4,8 @@ import Foundation
 enum PasswordInput {
     static func read(fromStandardInput: Bool, prompt: String) async throws -> String {
         guard fromStandardInput else { return try ask(prompt) }
-        guard let line = try await LineReader(descriptor: STDIN_FILENO).nextLine(), let password = String(data: line, encoding: .utf8) else {
+        guard let line = try await LineReader(descriptor: STDIN_FILENO).nextLine(), let password = String(data: line, encoding: .utf8)
+        else {
             throw CommandFailure(.data, "no password on stdin")
         }
         return password.hasSuffix("\r") ? String(password.dropLast()) : password

@@ -33,7 +33,7 @@ struct SendPipeline: Sendable {
             do {
                 let ack = try await withTimeout(patience) { try await pending.acknowledgement() }
                 if isLeftOver {
-                    Output.note("apus send: sent what an earlier run left in the outbox: \(JSONLine.ack(ack))")
+                    Output.note("apus: sent what an earlier run left in the outbox: \(JSONLine.ack(ack))")
                 } else {
                     Output.line(JSONLine.ack(ack))
                 }
@@ -100,7 +100,7 @@ struct SendPipeline: Sendable {
 
         func fault(_ reason: String) {
             faults += 1
-            Output.note("apus send: \(reason)")
+            Output.note("apus: \(reason)")
         }
 
         func finish() {

@@ -67,14 +67,14 @@ private struct Tail {
         switch event {
         case .entry(let entry): await show(entry)
         case .reset(let conversation, let first) where only == nil || only == conversation:
-            Output.note("apus tail: \(conversation): entries before \(first) are no longer on the server")
+            Output.note("apus: \(conversation): entries before \(first) are no longer on the server")
         case .missedEvents: try await readMissed()
         case .connection(.failed(let code)):
             throw CommandFailure(.refused, "the server closed the connection for good (\(code.rawValue))")
         case .loggedOut: throw CommandFailure(.notLoggedIn, "this login has ended")
         case .connection(.online): hasBeenOnline = true
         case .connection(.waiting(let pause)) where !hasBeenOnline:
-            Output.note("apus tail: cannot reach the server, trying again in \(pause.seconds) s")
+            Output.note("apus: cannot reach the server, trying again in \(pause.seconds) s")
         default: break
         }
     }

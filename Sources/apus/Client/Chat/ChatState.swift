@@ -64,16 +64,17 @@ struct ChatState {
     mutating func received(_ entry: Entry) -> Bool {
         if entry.conversation == open?.id {
             typing[entry.sender] = nil
-            if entry.sender == me { open?.lastOwn = max(open?.lastOwn ?? 0, entry.seq) }
+            showed([entry])
             return true
         }
         if entry.sender != me, entry.kind != .system { unread[entry.conversation, default: 0] += 1 }
         return false
     }
 
-    /// Messages that were shown when the conversation was opened.
+    /// Entries of the open conversation are on the screen.
     mutating func showed(_ entries: [Entry]) {
-        for entry in entries where entry.sender == me { open?.lastOwn = max(open?.lastOwn ?? 0, entry.seq) }
+        let last = entries.filter { $0.sender == me }.map(\.seq).max() ?? 0
+        if let known = open?.lastOwn, last > known { open?.lastOwn = last }
     }
 
     mutating func received(_ marks: ReadMarks) -> News? {
