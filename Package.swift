@@ -100,10 +100,20 @@ let package = Package(
             name: "ApusTesting",
             dependencies: ["ApusClient", "ApusCore"],
             swiftSettings: strict),
+        .target(
+            name: "ApusChaos",
+            dependencies: [
+                "ApusClient", "ApusProtocol",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "apus",
             dependencies: [
-                "ApusBackends", "ApusClient", "ApusServer",
+                "ApusBackends", "ApusChaos", "ApusClient", "ApusServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Configuration", package: "swift-configuration"),
@@ -134,9 +144,12 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusClientTests", dependencies: ["ApusClient", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusTestingTests", dependencies: ["ApusTesting"], swiftSettings: strict),
+        .testTarget(name: "ApusTestingTests", dependencies: ["ApusChaos", "ApusTesting"], swiftSettings: strict),
         .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
-        .testTarget(name: "PlayTests", dependencies: ["ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(name: "PlayTests", dependencies: ["ApusChaos", "ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(
+            name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
+            exclude: ["requirements.txt", "socket_json.py", "oauth.py"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

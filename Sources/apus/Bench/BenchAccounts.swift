@@ -112,6 +112,7 @@ actor TokenCache {
         guard FileManager.default.createFile(atPath: fresh.path, contents: compact, attributes: [.posixPermissions: 0o600]) else {
             throw BenchFailure("cannot write \(fresh.path)")
         }
+        // Not `replaceItemAt`: on Linux it wants the target to exist.
         guard rename(fresh.path, url.path) == 0 else { throw BenchFailure("cannot write \(url.path)") }
         file = try FileHandle(forWritingTo: url)
         try file.seekToEnd()
