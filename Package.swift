@@ -129,7 +129,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "ApusCommandTests", dependencies: ["apus", .product(name: "NIOCore", package: "swift-nio")], swiftSettings: strict),
+            name: "ApusCommandTests",
+            dependencies: ["apus", "ApusClient", "ApusProtocol", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: strict),
         .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
         .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "ApusTesting"], swiftSettings: strict),
         .testTarget(name: "ApusBackendsTests", dependencies: ["ApusBackends", "ApusTesting"], swiftSettings: strict),

@@ -38,6 +38,9 @@ struct BenchAPI: Sendable {
         try await token(["grant_type": "refresh_token", "refresh_token": refreshToken])
     }
 
+    /// Throws a ``Refusal`` of status 401 when the server does not take the token.
+    func check(token: String) async throws { _ = try await call(.GET, HTTPPath.account, token: token) }
+
     func conversation(_ request: NewConversationRequest, token: String) async throws -> ConversationInfo {
         try decode(await call(.POST, HTTPPath.conversations, token: token, body: try JSONEncoder().encode(request)))
     }

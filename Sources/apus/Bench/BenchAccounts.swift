@@ -20,6 +20,7 @@ struct BenchAccounts: Sendable {
 
     /// Users `prefix-0` to `prefix-(count - 1)`.
     func prepare(_ count: Int, progress: ProgressLine) async throws -> [BenchAccount] {
+        try await forgetOtherServer()
         var accounts: [BenchAccount?] = Array(repeating: nil, count: count)
         try await withThrowingTaskGroup(of: (Int, BenchAccount).self) { group in
             var started = 0
@@ -41,17 +42,29 @@ struct BenchAccounts: Sendable {
         return accounts.compactMap { $0 }
     }
 
-    private func account(_ username: String) async throws -> BenchAccount {
-        guard let known = await cache.token(of: username) else {
-            do {
-                try await api.register(username: username, password: password)
-            } catch let refusal as BenchAPI.Refusal where refusal.status == 409 {
-                // An earlier run registered this user on the same server from another machine or without this cache.
-            }
-            return try await remember(username, try await api.login(username: username, password: password))
+    /// The server at this address may have begun with an empty store since: then it takes none of the remembered tokens.
+    private func forgetOtherServer() async throws {
+        guard let known = await cache.token(of: "\(prefix)-0"), known.isFresh else { return }
+        do {
+            try await api.check(token: known.accessToken)
+        } catch let refusal as BenchAPI.Refusal where refusal.status == 401 {
+            await cache.forget()
         }
+    }
+
+    private func account(_ username: String) async throws -> BenchAccount {
+        guard let known = await cache.token(of: username) else { return try await registerAndLogIn(username) }
         if known.isFresh { return BenchAccount(username: username, id: known.account, accessToken: known.accessToken) }
         if let refreshed = try await refresh(known) { return try await remember(username, refreshed) }
+        return try await registerAndLogIn(username)
+    }
+
+    private func registerAndLogIn(_ username: String) async throws -> BenchAccount {
+        do {
+            try await api.register(username: username, password: password)
+        } catch let refusal as BenchAPI.Refusal where refusal.status == 409 {
+            // An earlier run registered this user.
+        }
         return try await remember(username, try await api.login(username: username, password: password))
     }
 
@@ -119,6 +132,8 @@ actor TokenCache {
     }
 
     func token(of username: String) -> Record? { records[username] }
+
+    func forget() { records = [:] }
 
     func store(_ record: Record) throws {
         records[record.username] = record

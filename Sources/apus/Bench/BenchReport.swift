@@ -87,7 +87,7 @@ struct BenchReport: Codable, Sendable {
             ("server", "\(server), \(carrier.rawValue)"),
             (
                 "sessions",
-                "\(sessions) of \(users) users from \(processes) process\(processes == 1 ? "" : "es"), opened in \(text(openSeconds)) s"
+                "\(sessions) of \(users) user\(users == 1 ? "" : "s") from \(processes) process\(processes == 1 ? "" : "es"), opened in \(text(openSeconds)) s"
             ),
         ]
         if let acknowledgedPerSecond { rows.append(("acknowledged", "\(text(acknowledgedPerSecond, digits: 0))/s")) }

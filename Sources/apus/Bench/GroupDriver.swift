@@ -71,7 +71,7 @@ final class GroupDriver: ScenarioDriver {
     }
 
     func readCompleted(on session: BenchSession) {
-        // Before the run has begun there is nothing to complete.
+        // Sessions read before the run begins, too.
         guard !deliveries.isEmpty else { return }
         let readers = deliveries.count - (plan.sends ? 1 : 0)
         let complete = progress.delivered >= UInt64(readers * plan.messages)

@@ -176,7 +176,8 @@ final class PairsDriver: ScenarioDriver {
     func closed(_ session: BenchSession, reason: String) {
         guard !isFinished else { return }
         closed.add(reason)
-        pairs[session.index / 2].isBroken = true
+        // A session may break before the run begins; then its pair stays without answers.
+        if !pairs.isEmpty { pairs[session.index / 2].isBroken = true }
         if isDraining { finishIfComplete() }
     }
 
