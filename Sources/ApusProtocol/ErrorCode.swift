@@ -18,6 +18,8 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, Codable {
     public static let loginRefused = ErrorCode(rawValue: "login_refused")
     // The state of things.
     public static let notFound = ErrorCode(rawValue: "not_found")
+    /// HTTP only: the resource exists and has no such method.
+    public static let methodNotAllowed = ErrorCode(rawValue: "method_not_allowed")
     /// The same client id with other content, or a name that is taken.
     public static let conflict = ErrorCode(rawValue: "conflict")
     // Try again.

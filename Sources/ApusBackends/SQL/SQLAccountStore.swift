@@ -64,8 +64,16 @@ struct SQLAccountStore<Driver: SQLDriver>: AccountStore {
     func update(_ account: Account) async throws {
         try await driver.write { session in
             try session.execute(
-                "UPDATE account SET display_name = ?, avatar = ?, bio = ?, password_hash = ? WHERE id = ? AND deleted_at IS NULL",
-                .text(account.displayName), .text(account.avatar), .text(account.bio), .text(account.passwordHash), .id(account.id))
+                "UPDATE account SET display_name = ?, avatar = ?, bio = ? WHERE id = ? AND deleted_at IS NULL",
+                .text(account.displayName), .text(account.avatar), .text(account.bio), .id(account.id))
+        }
+    }
+
+    func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool {
+        try await driver.write { session in
+            try session.execute(
+                "UPDATE account SET password_hash = ? WHERE id = ? AND password_hash = ? AND deleted_at IS NULL",
+                .text(hash), .id(id), .text(old)) > 0
         }
     }
 

@@ -39,8 +39,15 @@ extension MemoryStore: AccountStore {
             stored.displayName = account.displayName
             stored.avatar = account.avatar
             stored.bio = account.bio
-            stored.passwordHash = account.passwordHash
             state.accounts[account.id]?.account = stored
+        }
+    }
+
+    public func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool {
+        state.withLockedValue { state in
+            guard state.account(id)?.passwordHash == old else { return false }
+            state.accounts[id]?.account.passwordHash = hash
+            return true
         }
     }
 

@@ -40,8 +40,11 @@ public protocol AccountStore: Sendable {
     func accounts(_ ids: [AccountID]) async throws -> [Account]
     /// By username, ascending; at most `limit`. `prefix` is matched literally.
     func accounts(usernamePrefix prefix: String, limit: Int) async throws -> [Account]
-    /// Replaces profile and password hash. Does nothing for an account that does not exist.
+    /// Replaces display name, avatar and bio, and nothing else. Does nothing for an account that does not exist.
     func update(_ account: Account) async throws
+    /// Replaces the password hash if it still is `old`: of two changes at once one wins, and no change of the profile brings an
+    /// old password back. Returns whether it did.
+    func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool
     /// The account can no longer log in or be found; its username stays taken and its entries stay in the logs.
     func delete(_ id: AccountID, at: Timestamp) async throws
 }

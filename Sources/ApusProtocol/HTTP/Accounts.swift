@@ -119,7 +119,7 @@ public struct DeviceList: Codable, Sendable {
 /// `GET /v1/online`
 public struct OnlineList: Codable, Sendable {
     public var count: Int
-    /// The first of them, by username.
+    /// Some of them, by username.
     public var accounts: [AccountProfile]
 
     public init(count: Int, accounts: [AccountProfile]) {
@@ -165,14 +165,17 @@ public struct TokenResponse: Codable, Sendable {
 public struct OAuthErrorResponse: Codable, Sendable {
     public var error: String
     public var errorDescription: String
+    /// The code of the rest of the API, where it says more than `error`: `login_refused`, `overloaded` …
+    public var code: ErrorCode?
 
-    public init(error: String, errorDescription: String) {
+    public init(error: String, errorDescription: String, code: ErrorCode? = nil) {
         self.error = error
         self.errorDescription = errorDescription
+        self.code = code
     }
 
     enum CodingKeys: String, CodingKey {
-        case error
+        case error, code
         case errorDescription = "error_description"
     }
 }

@@ -104,12 +104,15 @@ public struct EntryPage: Codable, Sendable {
     public var through: Seq
     public var head: Seq
     public var entries: [EntryInfo]
+    /// Not nil: `from` is not a place in this log; the reader starts over at this seq.
+    public var reset: Seq?
 
-    public init(from: Seq, through: Seq, head: Seq, entries: [EntryInfo]) {
+    public init(from: Seq, through: Seq, head: Seq, entries: [EntryInfo], reset: Seq? = nil) {
         self.from = from
         self.through = through
         self.head = head
         self.entries = entries
+        self.reset = reset
     }
 }
 

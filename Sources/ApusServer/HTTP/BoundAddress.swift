@@ -1,0 +1,55 @@
+import NIOConcurrencyHelpers
+
+/// Where something listens.
+public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
+    public var host: String
+    public var port: Int
+
+    public init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    /// `host:port`, an IPv6 address in brackets.
+    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+/// The address of a listener, known once it is bound.
+public final class BoundAddress: Sendable {
+    private enum State {
+        case unknown([CheckedContinuation<NetworkAddress, any Error>])
+        case known(Result<NetworkAddress, any Error>)
+    }
+
+    private let state = NIOLockedValueBox(State.unknown([]))
+
+    public init() {}
+
+    /// Waits until the listener is bound.
+    /// - Throws: what kept it from being bound.
+    public var value: NetworkAddress {
+        get async throws {
+            try await withCheckedThrowingContinuation { continuation in
+                let result: Result<NetworkAddress, any Error>? = state.withLockedValue { state in
+                    switch state {
+                    case .known(let result): return result
+                    case .unknown(let waiting):
+                        state = .unknown(waiting + [continuation])
+                        return nil
+                    }
+                }
+                if let result { continuation.resume(with: result) }
+            }
+        }
+    }
+
+    /// The first call decides.
+    func resolve(_ result: Result<NetworkAddress, any Error>) {
+        let waiting: [CheckedContinuation<NetworkAddress, any Error>] = state.withLockedValue { state in
+            guard case .unknown(let waiting) = state else { return [] }
+            state = .known(result)
+            return waiting
+        }
+        for continuation in waiting { continuation.resume(with: result) }
+    }
+}
