@@ -9,7 +9,7 @@ public enum AccountStoreConformance {
         .init("of many who want a username at once one gets it", usernameRace),
         .init("several accounts are fetched at once and unknown ids left out", several),
         .init("a prefix is matched literally, and matches are ascending and limited", prefix),
-        .init("an update replaces profile and password hash, and nothing of an account that is gone", update),
+        .init("an update replaces the profile, a new hash the known one, and nothing of an account that is gone", update),
         .init("a deleted account is found by nobody", deleted),
     ]
 
@@ -88,9 +88,14 @@ public enum AccountStoreConformance {
         alice.displayName = "Alice"
         alice.avatar = "new"
         alice.bio = "new"
-        alice.passwordHash = "new"
         try await store.update(alice)
         try expectEqual(try await store.account(alice.id), alice, "after an update")
+        try expectEqual(
+            try await store.setPasswordHash("new", replacing: "another", of: alice.id), false, "replacing a hash that is not there")
+        try expectEqual(try await store.setPasswordHash("new", replacing: alice.passwordHash, of: alice.id), true, "replacing the hash")
+        try await store.update(alice)
+        alice.passwordHash = "new"
+        try expectEqual(try await store.account(alice.id), alice, "an update leaves the password hash alone")
         try await store.update(account(2, "bob"))
         try expectEqual(try await store.account(AccountID(2)), nil, "an update of nobody")
         try await store.delete(alice.id, at: time(10))
