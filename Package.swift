@@ -50,6 +50,7 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -71,6 +72,7 @@ let package = Package(
             name: "ApusBackends",
             dependencies: [
                 "ApusCore",
+                .product(name: "Collections", package: "swift-collections"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
@@ -99,19 +101,36 @@ let package = Package(
             name: "ApusTesting",
             dependencies: ["ApusClient", "ApusCore"],
             swiftSettings: strict),
+        .target(
+            name: "ApusChaos",
+            dependencies: [
+                "ApusClient", "ApusProtocol",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "apus",
             dependencies: [
-                "ApusBackends", "ApusClient", "ApusServer",
+                "ApusBackends", "ApusChaos", "ApusClient", "ApusServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusCommandTests",
+            dependencies: ["apus", "ApusClient", "ApusProtocol", .product(name: "NIOCore", package: "swift-nio")],
             swiftSettings: strict),
         .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
         .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "ApusTesting"], swiftSettings: strict),
@@ -126,9 +145,12 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusClientTests", dependencies: ["ApusClient", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusTestingTests", dependencies: ["ApusTesting"], swiftSettings: strict),
+        .testTarget(name: "ApusTestingTests", dependencies: ["ApusChaos", "ApusTesting"], swiftSettings: strict),
         .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
-        .testTarget(name: "PlayTests", dependencies: ["ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(name: "PlayTests", dependencies: ["ApusChaos", "ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(
+            name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
+            exclude: ["requirements.txt", "socket_json.py", "oauth.py"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

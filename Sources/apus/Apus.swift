@@ -5,5 +5,21 @@ struct Apus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "apus",
         abstract: "Instant messaging: a server, and clients for the terminal.",
-        subcommands: [ServeCommand.self])
+        subcommands: [
+            ServeCommand.self,
+            RegisterCommand.self,
+            LoginCommand.self,
+            LogoutCommand.self,
+            PasswordCommand.self,
+            ProfileCommand.self,
+            DevicesCommand.self,
+            ChatCommand.self,
+            SendCommand.self,
+            TailCommand.self,
+            HistoryCommand.self,
+            ConversationsCommand.self,
+            GroupCommand.self,
+            OnlineCommand.self,
+            BenchCommand.self,
+        ])
 }

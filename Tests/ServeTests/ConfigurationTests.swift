@@ -1,3 +1,4 @@
+import ApusServer
 import Foundation
 import Testing
 
@@ -40,9 +41,9 @@ struct ConfigurationTests {
         try await withFile("apus.yaml", "http:\n  listen: 1.1.1.1:1\nsocket:\n  listen: 1.1.1.1:2\ntcp:\n  listen: 1.1.1.1:3\n") { file in
             let configuration = try await load(
                 ["--http", "3.3.3.3:1", "--config=\(file)"], ["APUS_HTTP": "2.2.2.2:1", "APUS_SOCKET": "2.2.2.2:2"])
-            #expect(configuration.http.listen == ListenAddress(host: "3.3.3.3", port: 1))
-            #expect(configuration.socket.listen == ListenAddress(host: "2.2.2.2", port: 2))
-            #expect(configuration.tcp.listen == ListenAddress(host: "1.1.1.1", port: 3))
+            #expect(configuration.http.listen == NetworkAddress(host: "3.3.3.3", port: 1))
+            #expect(configuration.socket.listen == NetworkAddress(host: "2.2.2.2", port: 2))
+            #expect(configuration.tcp.listen == NetworkAddress(host: "1.1.1.1", port: 3))
         }
     }
 
@@ -166,14 +167,14 @@ struct ConfigurationTests {
         "Addresses are read and written alike",
         arguments: [("127.0.0.1:8080", "127.0.0.1", 8080), ("[::1]:0", "::1", 0), ("chat.example:65535", "chat.example", 65535)])
     func addresses(text: String, host: String, port: Int) throws {
-        let address = try #require(ListenAddress(text))
-        #expect(address == ListenAddress(host: host, port: port))
+        let address = try #require(NetworkAddress(text))
+        #expect(address == NetworkAddress(host: host, port: port))
         #expect(address.description == text)
     }
 
     @Test("What is no address is refused", arguments: ["8080", ":8080", "host:", "host:65536", "::1:80", "a b:1", "http://h:1", "h:-1"])
     func notAddresses(text: String) {
-        #expect(ListenAddress(text) == nil)
+        #expect(NetworkAddress(text) == nil)
     }
 }
 

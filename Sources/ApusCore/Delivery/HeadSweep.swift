@@ -4,6 +4,9 @@ import ServiceLifecycle
 
 /// Every few seconds reads the heads that moved, in one query, and has local readers that are behind repaired. With every
 /// hand-over lost, messages still arrive within one interval.
+///
+/// It reads twice in an interval and repairs by what it read the time before: an entry that was committed a moment ago is
+/// on its way, and its readers are not behind.
 public struct HeadSweep: Service {
     private let log: any EntryLog
     private let conversations: any ConversationStore
@@ -26,29 +29,38 @@ public struct HeadSweep: Service {
 
     public func run() async throws {
         await cancelWhenGracefulShutdown {
-            var position: LogPosition?
+            var state = State()
             while !Task.isCancelled {
                 do {
-                    position = try await sweep(since: position)
+                    try await sweep(&state)
                 } catch {
                     logger.warning("head sweep failed", metadata: ["error": "\(error)"])
                 }
-                try? await Task.sleep(for: interval)
+                try? await Task.sleep(for: interval / 2)
             }
         }
     }
 
-    /// - Parameter since: nil begins at the present end of the log.
-    func sweep(since: LogPosition?) async throws -> LogPosition {
-        guard var position = since else { return try await log.position() }
-        while true {
-            let page = try await log.movedHeads(since: position, limit: headsMax)
-            for head in page.heads {
-                guard let audience = try await conversations.audience(of: head.conversation) else { continue }
-                handover.repair(head, audience: audience)
-            }
-            position = page.position
-            if page.heads.count < headsMax { return position }
+    struct State {
+        /// Nil: the first sweep begins at the present end of the log.
+        var position: LogPosition?
+        /// What the last sweep found.
+        var heads: [ConversationHead] = []
+    }
+
+    func sweep(_ state: inout State) async throws {
+        for head in state.heads {
+            guard let audience = try await conversations.audience(of: head.conversation) else { continue }
+            handover.repair(head, audience: audience)
         }
+        state.heads = []
+        guard let position = state.position else {
+            state.position = try await log.position()
+            return
+        }
+        // What does not fit into one read is found by the next.
+        let page = try await log.movedHeads(since: position, limit: headsMax)
+        state.heads = page.heads
+        state.position = page.position
     }
 }

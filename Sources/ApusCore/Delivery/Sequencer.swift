@@ -2,6 +2,7 @@ import ApusProtocol
 import Dispatch
 import Logging
 import NIOConcurrencyHelpers
+import ServiceLifecycle
 
 /// An entry on its way into the log; id and time are given when it is committed.
 public struct EntryDraft: Sendable {
@@ -249,5 +250,13 @@ struct RetryBarriers {
         guard awaited == draft.clientID else { return false }
         clientIDs[key] = nil
         return true
+    }
+}
+
+extension Sequencer: Service {
+    /// Takes entries until shutdown, and then commits what still waits.
+    public func run() async throws {
+        try? await gracefulShutdown()
+        await close()
     }
 }

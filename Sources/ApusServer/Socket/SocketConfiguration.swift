@@ -2,20 +2,9 @@ import ApusProtocol
 
 /// The values of the socket role.
 public struct SocketConfiguration: Sendable {
-    public struct Address: Sendable, Hashable {
-        public var host: String
-        /// 0: any free one.
-        public var port: Int
-
-        public init(host: String, port: Int) {
-            self.host = host
-            self.port = port
-        }
-    }
-
-    public var webSocket: Address
+    public var webSocket: NetworkAddress
     /// Nil: no TCP carrier.
-    public var tcp: Address?
+    public var tcp: NetworkAddress?
     /// A client that is quiet for this long sends a ping; after two and a half times as long its connection is closed.
     public var heartbeatSeconds = 30
     /// From the first byte to a valid `hello`.
@@ -34,7 +23,7 @@ public struct SocketConfiguration: Sendable {
     /// Over which `goaway` is spread when the node leaves.
     public var drainSeconds = 2
 
-    public init(webSocket: Address, tcp: Address?) {
+    public init(webSocket: NetworkAddress, tcp: NetworkAddress?) {
         self.webSocket = webSocket
         self.tcp = tcp
     }

@@ -7,11 +7,10 @@ import ServiceLifecycle
 
 /// The socket role: holds the connections of clients, over WebSocket and TCP.
 public final class SocketRole: Service {
-    /// Where the role listens, once it does.
-    public struct Addresses: Sendable {
-        public var webSocket: SocketAddress
-        public var tcp: SocketAddress?
-    }
+    /// Where the role listens for WebSockets, once it does.
+    public let webSocketAddress = BoundAddress()
+    /// Where it listens for plain TCP, once it does.
+    public let tcpAddress = BoundAddress()
 
     private let configuration: SocketConfiguration
     private let hub: SessionHub
@@ -22,15 +21,11 @@ public final class SocketRole: Service {
     private let group: any EventLoopGroup
     private let gate: ConnectionGate
     private let logger: Logger
-    private let onListening: @Sendable (Addresses) async -> Void
 
-    /// - Parameters:
-    ///   - hub: the same one that the sequencer hands over to.
-    ///   - onListening: told once the listeners are bound.
+    /// - Parameter hub: the same one that the sequencer hands over to.
     public init(
         configuration: SocketConfiguration, hub: SessionHub, delivery: Delivery, verifier: any TokenVerifier, devices: any DeviceStore,
-        routes: any RouteTable, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup, logger: Logger,
-        onListening: @escaping @Sendable (Addresses) async -> Void
+        routes: any RouteTable, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup, logger: Logger
     ) {
         self.configuration = configuration
         self.hub = hub
@@ -42,7 +37,6 @@ public final class SocketRole: Service {
         gate = ConnectionGate(
             connectionsMax: configuration.connectionsMax, handshakesPerAddressMax: configuration.handshakesPerAddressMax)
         self.logger = logger
-        self.onListening = onListening
     }
 
     public func run() async throws {
@@ -51,18 +45,7 @@ public final class SocketRole: Service {
             eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in hub.value.advance() }
         }
         defer { for timer in timers { timer.cancel() } }
-        var listeners: [any Channel] = []
-        do {
-            let byLoop = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.0), $0.1) })
-            let policy = WebSocketHandshake.Policy(path: HTTPPath.webSocket, subprotocols: FrameEncoding.allCases.map(\.subprotocol))
-            listeners.append(try await listen(on: configuration.webSocket, hubs: byLoop) { .webSocket(policy) })
-            if let tcp = configuration.tcp { listeners.append(try await listen(on: tcp, hubs: byLoop) { .tcp }) }
-        } catch {
-            for listener in listeners { try await listener.close() }
-            throw error
-        }
-        guard let webSocket = listeners[0].localAddress else { throw ApusError(.internal, "the listener has no address") }
-        await onListening(Addresses(webSocket: webSocket, tcp: listeners.count > 1 ? listeners[1].localAddress : nil))
+        let listeners = try await listen(on: loops)
         try await gracefulShutdown()
         try await drain(listeners)
     }
@@ -84,8 +67,42 @@ public final class SocketRole: Service {
         return hubs
     }
 
+    private func listen(on loops: [(any EventLoop, NIOLoopBound<LoopHub>)]) async throws -> [any Channel] {
+        let hubs = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.0), $0.1) })
+        let policy = WebSocketHandshake.Policy(path: HTTPPath.webSocket, subprotocols: FrameEncoding.allCases.map(\.subprotocol))
+        var listeners: [any Channel] = []
+        do {
+            listeners.append(
+                try await listen(on: configuration.webSocket, known: webSocketAddress, hubs: hubs) { .webSocket(policy) })
+            if let tcp = configuration.tcp {
+                listeners.append(try await listen(on: tcp, known: tcpAddress, hubs: hubs) { .tcp })
+            }
+            return listeners
+        } catch {
+            for listener in listeners { try await listener.close() }
+            throw error
+        }
+    }
+
     private func listen(
-        on address: SocketConfiguration.Address, hubs: [ObjectIdentifier: NIOLoopBound<LoopHub>],
+        on address: NetworkAddress, known: BoundAddress, hubs: [ObjectIdentifier: NIOLoopBound<LoopHub>],
+        start: @escaping @Sendable () -> CarrierHandler<Session>.Start
+    ) async throws -> any Channel {
+        do {
+            let listener = try await bind(address, hubs: hubs, start: start)
+            guard let bound = listener.localAddress, let host = bound.ipAddress, let port = bound.port else {
+                throw ApusError(.internal, "the listener on \(address) has no address")
+            }
+            known.resolve(.success(NetworkAddress(host: host, port: port)))
+            return listener
+        } catch {
+            known.resolve(.failure(error))
+            throw error
+        }
+    }
+
+    private func bind(
+        _ address: NetworkAddress, hubs: [ObjectIdentifier: NIOLoopBound<LoopHub>],
         start: @escaping @Sendable () -> CarrierHandler<Session>.Start
     ) async throws -> any Channel {
         let (configuration, gate, ids) = (configuration, gate, ids)

@@ -1,3 +1,4 @@
+import ApusServer
 import Configuration
 import Foundation
 
@@ -68,12 +69,12 @@ extension ConfigurationKey {
         }
     }
 
-    static func address(_ name: String, flag: String, _ path: ConfigurationPath<ListenAddress>, _ meaning: String) -> Self {
+    static func address(_ name: String, flag: String, _ path: ConfigurationPath<NetworkAddress>, _ meaning: String) -> Self {
         Self(
             name, flag: flag, placeholder: "HOST:PORT", permitted: "HOST:PORT, port 0 to 65535, IPv6 in brackets",
             defaultText: ServerConfiguration()[keyPath: path].description, meaning: meaning, type: .string
         ) { content, configuration in
-            guard case .string(let text) = content, let value = ListenAddress(text) else { return false }
+            guard case .string(let text) = content, let value = NetworkAddress(text) else { return false }
             configuration[keyPath: path] = value
             return true
         }

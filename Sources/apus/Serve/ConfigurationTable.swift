@@ -1,3 +1,5 @@
+import ApusServer
+
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
     static let table: [ConfigurationKey] = listeners + socket + people + operation
@@ -17,7 +19,7 @@ extension ConfigurationKey {
         .text(
             "tcp.advertise", \.tcp.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
             "The same for TCP; empty: the listener's address."
-        ) { $0.isEmpty || (ListenAddress($0)?.port ?? 0) != 0 },
+        ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
         .integer(
             "http.body-bytes-max", \.http.bodyBytesMax, 1_024...67_108_864, unit: "bytes",
             "The largest body of a request; a larger one is refused with 413."),
@@ -66,6 +68,9 @@ extension ConfigurationKey {
         .integer(
             "auth.key-rotation-days", \.auth.keyRotationDays, 1...3_650, unit: "days",
             "The age at which the key that signs access tokens is replaced; nobody is logged out by it."),
+        .integer(
+            "auth.password-cost", \.auth.passwordCost, 10...20,
+            "What a password costs to hash, as the logarithm of scrypt's N: 15 is some 60 ms and 32 MiB."),
         .choice("auth.device-policy", \.auth.devicePolicy, "What a login does to the account's other devices."),
         .list(
             "auth.clients", \.auth.clients, placeholder: "ID:SECRET:SCOPES,…",

@@ -1,3 +1,4 @@
+import ApusServer
 import ApusProtocol
 import ArgumentParser
 import Foundation
@@ -54,7 +55,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     static func exitCode(for error: any Error) -> ExitCode {
-        switch error {
+        switch (error as? ApusError)?.cause ?? error {
         case let error as StartError: error.exitCode
         case let error as ApusError where error.code == .storeUnavailable: ServeExit.store
         case let error as IOError where [EADDRINUSE, EADDRNOTAVAIL, EACCES].contains(error.errnoCode): ServeExit.unavailable
@@ -83,7 +84,7 @@ struct ReadyLine: Codable, Sendable, Equatable {
     var socket: String
     var tcp: String
 
-    init(http: ListenAddress, socket: ListenAddress, tcp: ListenAddress) {
+    init(http: NetworkAddress, socket: NetworkAddress, tcp: NetworkAddress) {
         self.http = http.description
         self.socket = socket.description
         self.tcp = tcp.description

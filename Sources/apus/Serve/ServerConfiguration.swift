@@ -1,16 +1,18 @@
+import ApusCore
+import ApusServer
 import Logging
 
 /// Everything that a person can set about a server, checked. What each value means stands once, in
 /// ``ConfigurationKey/table``; the values here are the defaults.
 struct ServerConfiguration: Sendable, Equatable {
     struct HTTP: Sendable, Equatable {
-        var listen = ListenAddress(host: "127.0.0.1", port: 8080)
+        var listen = NetworkAddress(host: "127.0.0.1", port: 8080)
         var bodyBytesMax = 1_048_576
         var corsOrigins: [String] = []
     }
 
     struct Socket: Sendable, Equatable {
-        var listen = ListenAddress(host: "127.0.0.1", port: 8081)
+        var listen = NetworkAddress(host: "127.0.0.1", port: 8081)
         var advertiseURL = ""
         var heartbeatSeconds = 30
         var handshakeSeconds = 10
@@ -23,7 +25,7 @@ struct ServerConfiguration: Sendable, Equatable {
     }
 
     struct TCP: Sendable, Equatable {
-        var listen = ListenAddress(host: "127.0.0.1", port: 8082)
+        var listen = NetworkAddress(host: "127.0.0.1", port: 8082)
         var advertise = ""
     }
 
@@ -37,7 +39,8 @@ struct ServerConfiguration: Sendable, Equatable {
         var accessTokenSeconds = 900
         var refreshTokenDays = 60
         var keyRotationDays = 30
-        var devicePolicy = DevicePolicyName.all
+        var passwordCost = 15
+        var devicePolicy = DevicePolicy.all
         var clients: [ServiceClient] = []
     }
 
@@ -60,19 +63,8 @@ struct ServerConfiguration: Sendable, Equatable {
     var threads = 0
 }
 
-/// Where a listener listens.
-struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
-    /// A name or a numeric address, without brackets.
-    var host: String
-    /// 0: any free one.
-    var port: Int
-
-    init(host: String, port: Int) {
-        self.host = host
-        self.port = port
-    }
-
-    /// Nil unless `text` is `HOST:PORT`; an IPv6 address stands in brackets.
+extension NetworkAddress {
+    /// Nil unless `text` is `HOST:PORT`; an IPv6 address stands in brackets. Port 0: any free one.
     init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
         var host = text[..<colon]
@@ -84,20 +76,10 @@ struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
         guard !host.isEmpty, !host.contains(where: { $0.isWhitespace || $0 == "/" || $0 == "[" || $0 == "]" }) else { return nil }
         self.init(host: String(host), port: Int(port))
     }
-
-    var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 enum LogFormat: String, Sendable, CaseIterable {
     case text, json
-}
-
-/// What happens to an account's other devices when one logs in.
-enum DevicePolicyName: String, Sendable, CaseIterable {
-    case all
-    case onePerPlatform = "one-per-platform"
-    case singleReject = "single-reject"
-    case singleKick = "single-kick"
 }
 
 /// A service that gets tokens by the client-credentials grant.

@@ -3,6 +3,7 @@ import ApusProtocol
 import Foundation
 import GRDB
 import GRDBSQLite
+import NIOConcurrencyHelpers
 
 /// The database file of a data directory: one connection that writes, some that read, one that checkpoints.
 final class SQLiteDatabase: SQLDriver {
@@ -10,6 +11,7 @@ final class SQLiteDatabase: SQLDriver {
     let pool: DatabasePool
     private let lock: DirectoryLock
     private let checkpointer: WALCheckpointer
+    private let isClosed = NIOLockedValueBox(false)
 
     /// "Apus" in the header of the file: another program's database is not migrated by mistake.
     private static let applicationID: Int32 = 0x4170_7573
@@ -26,8 +28,19 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    /// Waits for what is running, writes the log back into the file and closes it.
+    deinit {
+        // Whoever wants to know about errors calls `close()`; what is committed is safe either way.
+        try? close()
+    }
+
+    /// Waits for what is running, writes the write-ahead log back into the file, closes it and lets the directory go.
     func close() throws {
+        let isFirst = isClosed.withLockedValue { closed in
+            defer { closed = true }
+            return !closed
+        }
+        guard isFirst else { return }
+        defer { lock.release() }
         try checkpointer.stop()
         try pool.close()
     }
@@ -112,7 +125,7 @@ final class SQLiteDatabase: SQLDriver {
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
         if size <= options.fullCheckBytesMax { return try quickCheck(database, path, "quick_check(1)") }
         let tables = try String.fetchAll(database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
-        for table in tables where !SQLiteSchema.logTables.contains(table) {
+        for table in tables where !LogTables.names.contains(table) {
             try quickCheck(database, path, "quick_check('\(table)')")
         }
     }
@@ -122,7 +135,7 @@ final class SQLiteDatabase: SQLDriver {
         guard answer == "ok" else { throw StoreOpenError(.corrupt, path, answer ?? "no answer to \(pragma)") }
     }
 
-    private static func openError(_ error: any Error, _ path: String) -> StoreOpenError {
+    static func openError(_ error: any Error, _ path: String) -> StoreOpenError {
         if let error = error as? StoreOpenError { return error }
         switch resultCode(error) {
         case SQLITE_CORRUPT, SQLITE_NOTADB: return StoreOpenError(.corrupt, path, String(describing: error))
@@ -132,12 +145,7 @@ final class SQLiteDatabase: SQLDriver {
 
     // MARK: Transactions
 
-    func read<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value {
-        try await readSession { try body($0) }
-    }
-
-    /// Like ``read(_:)``, for what only SQLite's session can do.
-    func readSession<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
+    func read<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
             pool.asyncRead { result in
                 continuation.resume(with: Result { try Self.mapErrors { try body(SQLiteSession(database: result.get())) } })
@@ -145,7 +153,7 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value {
+    func write<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
         // Not GRDB's own async method: that one gives up when the task is cancelled, and then nobody knows what was stored.
         try await withCheckedThrowingContinuation { continuation in
             pool.asyncWrite { database in
@@ -172,8 +180,19 @@ final class SQLiteDatabase: SQLDriver {
 
     /// Copies the database as it is at one moment; the copy is synced before this returns.
     func backup(to file: URL) throws {
+        guard !FileManager.default.fileExists(atPath: file.path) else {
+            throw ApusError(.conflict, "\(file.path) exists already")
+        }
         try Self.mapErrors {
-            try pool.read { database in try database.execute(sql: "VACUUM INTO ?", arguments: [file.path]) }
+            do {
+                let copy = try DatabaseQueue(path: file.path)
+                try pool.backup(to: copy)
+                try copy.close()
+            } catch {
+                // A copy that is not whole must not be taken for one.
+                try? FileManager.default.removeItem(at: file)
+                throw error
+            }
         }
     }
 

@@ -19,6 +19,14 @@ public final class SQLiteStore: Sendable {
         /// About how large the write-ahead log gets while nobody holds it up.
         public var walBytesMax = 64 << 20
         public var writerCacheBytes = 64 << 20
+        /// So many entries, or bodies of so many bytes, gather in the commit log and in memory before they move to the tables for
+        /// reading; about half as many again may gather while they do.
+        public var recentEntriesMin = 65_536
+        public var recentBytesMin = 32 << 20
+        /// That move goes on in slices of at least this many entries.
+        public var flushSliceMin = 512
+        /// What is kept in memory of conversations: one for each member and six for each conversation, some 80 bytes each.
+        public var conversationCacheCost = 400_000
 
         public init() {}
     }
@@ -35,7 +43,12 @@ public final class SQLiteStore: Sendable {
     /// Opens `apus.sqlite` in the directory, makes both if they are missing, and brings an older schema forward.
     public init(directory: URL, options: Options = Options()) throws(StoreOpenError) {
         let database = try SQLiteDatabase(directory: directory, options: options)
-        let log = SQLiteEntryLog(database: database, options: options)
+        let log: SQLiteEntryLog
+        do {
+            log = try SQLiteEntryLog(database: database, options: options)
+        } catch {
+            throw SQLiteDatabase.openError(error, database.path)
+        }
         self.database = database
         self.log = log
         accounts = SQLAccountStore(driver: database)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# What CI runs: lint, build once, every test. The last line is the test runner's summary.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+Scripts/bootstrap.sh --tests
+Scripts/lint.sh
+swift build --build-tests
+swift test --skip-build --disable-xctest

@@ -1,0 +1,52 @@
+import ApusCore
+import ApusProtocol
+import ApusServer
+
+/// What the one configuration means to each role.
+extension ServerConfiguration {
+    var httpConfiguration: HTTPConfiguration {
+        HTTPConfiguration(
+            host: http.listen.host, port: http.listen.port, bodyBytesMax: http.bodyBytesMax,
+            corsOrigins: http.corsOrigins.isEmpty ? ["*"] : http.corsOrigins)
+    }
+
+    var socketConfiguration: SocketConfiguration {
+        var role = SocketConfiguration(webSocket: socket.listen, tcp: tcp.listen)
+        role.heartbeatSeconds = socket.heartbeatSeconds
+        role.handshakeSeconds = socket.handshakeSeconds
+        role.frameBytesMax = socket.frameBytesMax
+        role.inFlightMax = socket.inFlightMax
+        role.outboundBytesMax = socket.outboundBytesMax
+        role.connectionsMax = socket.connectionsMax
+        role.handshakesPerAddressMax = socket.connectionsPerAddressMax
+        role.drainSeconds = drainSeconds
+        return role
+    }
+
+    /// What clients are told to connect to when the listeners stand behind a name or a proxy; nil: the listeners themselves.
+    var publicSocketNode: SocketNode? {
+        guard !socket.advertiseURL.isEmpty else { return nil }
+        return SocketNode(url: socket.advertiseURL, tcp: tcp.advertise.isEmpty ? nil : tcp.advertise)
+    }
+
+    var authConfiguration: AuthConfiguration {
+        get throws {
+            AuthConfiguration(
+                issuer: auth.issuerIfSet, accessTokenLifetime: .seconds(auth.accessTokenSeconds),
+                refreshTokenLifetime: .seconds(auth.refreshTokenDays * 86_400), devicePolicy: auth.devicePolicy,
+                clients: try auth.clients.map { try OAuthClient(id: $0.id, secret: $0.secret, scopes: $0.scopes) })
+        }
+    }
+
+    var keySchedule: KeySchedule {
+        get throws {
+            KeySchedule(
+                rotationAge: .seconds(auth.keyRotationDays * 86_400), tokenLifetime: .seconds(auth.accessTokenSeconds))
+        }
+    }
+}
+
+extension ServerConfiguration.Auth {
+    /// Nil: the host that the client asked.
+    var issuerIfSet: String? { issuer.isEmpty ? nil : issuer }
+}
