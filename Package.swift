@@ -134,7 +134,14 @@ let package = Package(
             name: "ApusCommandTests",
             dependencies: ["apus", "ApusClient", "ApusProtocol", .product(name: "NIOCore", package: "swift-nio")],
             swiftSettings: strict),
-        .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusProtocolTests",
+            dependencies: [
+                "ApusProtocol",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "ApusCoreTests",
             dependencies: ["ApusCore", "ApusTesting", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],

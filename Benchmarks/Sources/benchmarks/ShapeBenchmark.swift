@@ -15,7 +15,7 @@ struct ShapeBenchmark: ParsableCommand {
     @Flag(help: "Random client ids instead of ids that grow with time.")
     var randomIDs = false
     @Option(help: "Rows that gather before they move to where readers look.")
-    var run = 65_536
+    var gather = 65_536
     @Argument(help: "The layouts to compare.")
     var shapes: [Shape] = Shape.allCases
 
@@ -25,13 +25,13 @@ struct ShapeBenchmark: ParsableCommand {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             defer { try? FileManager.default.removeItem(at: directory) }
             var trial = try ShapeTrial(
-                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIDs, run: run)
+                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIDs, gather: gather)
             try trial.prefill(prefill)
             print("\(shape.rawValue), \(prefill) entries before, client ids \(randomIDs ? "random" : "growing")")
             // Long enough for whole runs, so that the work put off is in the figures.
-            try trial.measure(rows: run * 4, batch: 128)
-            try trial.measure(rows: run / 4, batch: 1)
-            try trial.measure(rows: run, batch: 16)
+            try trial.measure(rows: gather * 4, batch: 128)
+            try trial.measure(rows: gather / 4, batch: 1)
+            try trial.measure(rows: gather, batch: 16)
             try trial.reads(entries: prefill)
         }
     }
@@ -47,12 +47,12 @@ private struct ShapeTrial {
     private var heads: [Int64]
     private var position: Int64 = 0
 
-    init(_ shape: Shape, path: String, conversations: Int, orderedIDs: Bool, run: Int) throws {
+    init(_ shape: Shape, path: String, conversations: Int, orderedIDs: Bool, gather: Int) throws {
         self.path = path
         self.orderedIDs = orderedIDs
         heads = Array(repeating: 0, count: conversations)
         connection = try Connection(path, cacheKilobytes: 65_536)
-        store = try ShapeStore(shape, connection, body: String(repeating: "x", count: 120), runMin: run)
+        store = try ShapeStore(shape, connection, body: String(repeating: "x", count: 120), runMin: gather)
         checkpointer = try Checkpointer(path, connection)
     }
 

@@ -1,10 +1,16 @@
 import NIOCore
 
-/// Reads the hot frames from protobuf's wire format without a message tree. Accepts whatever SwiftProtobuf accepts for them
-/// (any order of fields, repeated and unknown fields) and returns nil for every frame that it leaves to SwiftProtobuf.
+/// Reads the hot frames from protobuf's wire format without a message tree: in any order of fields, repeated and unknown ones
+/// included. Returns nil for every frame that is another one, unusual (groups, several bodies, known fields of another type)
+/// or damaged: SwiftProtobuf decides what those mean, so there is one opinion about every frame.
 enum ProtobufReader {
     /// The frame if it is a `send` and nothing else.
-    static func send(in bytes: ByteBuffer) throws -> SendFrame? {
+    static func send(in bytes: ByteBuffer) -> SendFrame? { try? usualSend(in: bytes) }
+
+    /// The frame if it is an `entry` or an `ack` and nothing else.
+    static func hotServerFrame(in bytes: ByteBuffer) -> InboundServerFrame? { try? usualServerFrame(in: bytes) }
+
+    private static func usualSend(in bytes: ByteBuffer) throws -> SendFrame? {
         try bytes.withUnsafeReadableBytes { raw in
             guard let envelope = try Envelope(raw), envelope.tag == 3 else { return nil }
             var frame = SendFrame(ref: envelope.ref, conversation: ConversationID(0), clientID: "", body: "")
@@ -23,8 +29,7 @@ enum ProtobufReader {
         }
     }
 
-    /// The frame if it is an `entry` or an `ack` and nothing else.
-    static func hotServerFrame(in bytes: ByteBuffer) throws -> InboundServerFrame? {
+    private static func usualServerFrame(in bytes: ByteBuffer) throws -> InboundServerFrame? {
         try bytes.withUnsafeReadableBytes { raw in
             guard let envelope = try Envelope(raw) else { return nil }
             switch envelope.tag {
