@@ -106,13 +106,20 @@ struct DevicePolicyTests {
         #expect(policy.decide(.init(platform: "ios", replaces: DeviceID(9)), devices: [], connected: []) == ending())
     }
 
-    @Test("all ends nobody until there are too many devices, then the one not seen for the longest time")
+    @Test("all ends nobody")
     func all() {
         #expect(DevicePolicy.all.decide(.init(platform: "ios"), devices: two, connected: [DeviceID(1)]) == ending())
-        let many = (1...UInt64(DevicePolicy.devicesMax)).map { device($0, "ios", seen: $0 == 7 ? 1 : 100) }
-        #expect(DevicePolicy.all.decide(.init(platform: "ios"), devices: many, connected: []) == ending(7))
-        let replacing = DevicePolicy.Login(platform: "ios", replaces: DeviceID(5))
-        #expect(DevicePolicy.all.decide(replacing, devices: many, connected: []) == ending(5))
+    }
+
+    @Test("Too many devices end the one that was not seen for the longest time, unless the login replaces one")
+    func tooMany() {
+        let many = (1...UInt64(DevicePolicy.devicesMax)).map { device($0, "p\($0)", seen: $0 == 7 ? 1 : 100) }
+        for policy in [DevicePolicy.all, .onePerPlatform] {
+            #expect(policy.decide(.init(platform: "ios"), devices: many, connected: []) == ending(7))
+            let replacing = DevicePolicy.Login(platform: "ios", replaces: DeviceID(5))
+            #expect(policy.decide(replacing, devices: many, connected: []) == ending(5))
+        }
+        #expect(DevicePolicy.onePerPlatform.decide(.init(platform: "p9"), devices: many, connected: []) == ending(9))
     }
 
     @Test("one-per-platform ends the devices of the same platform, connected or not")
