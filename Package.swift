@@ -160,7 +160,13 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusClientTests", dependencies: ["ApusClient", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusTestingTests", dependencies: ["ApusChaos", "ApusTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusTestingTests",
+            dependencies: [
+                "ApusChaos", "ApusTesting", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
         .testTarget(name: "PlayTests", dependencies: ["ApusChaos", "ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
         .testTarget(

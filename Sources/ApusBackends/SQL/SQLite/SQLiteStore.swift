@@ -66,6 +66,11 @@ public final class SQLiteStore: Sendable {
     /// Writes a copy of the database, as it is at one moment, to a file that must not exist yet; the server goes on meanwhile.
     /// Blocks until the copy is on disk.
     public func backup(to file: URL) throws {
-        try database.backup(to: file)
+        try SQLiteDatabase.backup(database.path, to: file)
+    }
+
+    /// Writes a copy of the database of a data directory, whether a server runs on it or not. Blocks until the copy is on disk.
+    public static func backup(directory: URL, to file: URL) throws {
+        try SQLiteDatabase.backup(SQLiteDatabase.file(in: directory), to: file)
     }
 }
