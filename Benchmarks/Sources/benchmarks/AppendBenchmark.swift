@@ -75,7 +75,7 @@ struct AppendBenchmark: AsyncParsableCommand {
                 let start = now()
                 let head = try await store.log.head(of: id)
                 let first = back == 0 ? head - min(head - 1, 99) : load.random(below: max(1, head / 2)) + 1
-                let entries = try await store.log.entries(of: id, in: first ... first + 99, limit: 100, bytesMax: .max)
+                let entries = try await store.log.entries(of: id, in: first...first + 99, limit: 100, bytesMax: .max)
                 precondition(!entries.isEmpty)
                 durations.add(now() - start)
             }

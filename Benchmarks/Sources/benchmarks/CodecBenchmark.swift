@@ -21,7 +21,8 @@ struct CodecBenchmark: ParsableCommand {
         let entry = Entry(
             conversation: ConversationID(id), seq: 4711, id: EntryID(id + 1), sender: AccountID(id + 2),
             at: Timestamp(milliseconds: 1_800_000_000_000), kind: .text, body: text)
-        print("frame".padded(8) + "encoding".padded(10) + ["bytes", "encode", "oracle", "decode", "oracle"].map { $0.leftPadded(9) }.joined())
+        print(
+            "frame".padded(8) + "encoding".padded(10) + ["bytes", "encode", "oracle", "decode", "oracle"].map { $0.leftPadded(9) }.joined())
         for encoding in FrameEncoding.allCases {
             try measure("send", encoding, WireClientFrame(ref: 7, .send(WireSend(send)))) {
                 encoding.encode(send, into: &$0)

@@ -25,7 +25,8 @@ struct ShapeBenchmark: ParsableCommand {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             defer { try? FileManager.default.removeItem(at: directory) }
             var trial = try ShapeTrial(
-                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIds, gather: gather)
+                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIds,
+                gather: gather)
             try trial.prefill(prefill)
             print("\(shape.rawValue), \(prefill) entries before, client ids \(randomIds ? "random" : "growing")")
             // Long enough for whole runs, so that the work put off is in the figures.
@@ -123,11 +124,11 @@ private struct ShapeTrial {
     private func dropPageCache(_ reader: Connection) throws {
         sqlite3_db_release_memory(reader.pointer)
         #if os(Linux)
-            let descriptor = open(path, O_RDONLY)
-            posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
-            close(descriptor)
+        let descriptor = open(path, O_RDONLY)
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        close(descriptor)
         #else
-            throw SQLiteError(description: "reads from a cold disk are measured on Linux only")
+        throw SQLiteError(description: "reads from a cold disk are measured on Linux only")
         #endif
     }
 }
