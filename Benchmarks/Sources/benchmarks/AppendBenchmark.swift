@@ -17,14 +17,17 @@ struct AppendBenchmark: AsyncParsableCommand {
     @Option(help: "Bytes of a body.")
     var body = 120
     @Flag(help: "Random client ids instead of ids that grow with time.")
-    var randomIDs = false
+    var randomIds = false
     @Option(help: "Seconds to measure each batch size.")
     var seconds = 5.0
+
+    @Option(name: .customLong("batch"), help: "A number of rows per transaction; may be given several times.")
+    var batches: [Int] = [1, 16, 128, 1024]
 
     func run() async throws {
         let directory = URL(fileURLWithPath: directory).appendingPathComponent("apus-benchmark-\(getpid())")
         defer { try? FileManager.default.removeItem(at: directory) }
-        var load = AppendLoad(conversations: conversations, bodyBytes: body, orderedIDs: !randomIDs)
+        var load = AppendLoad(conversations: conversations, bodyBytes: body, orderedIDs: !randomIds)
         let store = try SQLiteStore(directory: directory)
         _ = try store.log.append(load.creations())
         let start = now()
@@ -34,7 +37,7 @@ struct AppendBenchmark: AsyncParsableCommand {
         }
         print("prefilled \(filled) entries in \(conversations) conversations, \(Int(Double(filled) / max(0.001, now() - start))) rows/s")
         print("rows per transaction   rows/s   CPU µs per row   one append")
-        for size in [1, 16, 128, 1024] { try measure(size, store, &load) }
+        for size in batches { try measure(size, store, &load) }
         try await reads(store, &load)
         try store.close()
         let opening = now()

@@ -13,7 +13,7 @@ struct ShapeBenchmark: ParsableCommand {
     @Option(help: "Conversations that the entries are spread over at random.")
     var conversations = 1_000
     @Flag(help: "Random client ids instead of ids that grow with time.")
-    var randomIDs = false
+    var randomIds = false
     @Option(help: "Rows that gather before they move to where readers look.")
     var gather = 65_536
     @Argument(help: "The layouts to compare.")
@@ -25,9 +25,9 @@ struct ShapeBenchmark: ParsableCommand {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             defer { try? FileManager.default.removeItem(at: directory) }
             var trial = try ShapeTrial(
-                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIDs, gather: gather)
+                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIds, gather: gather)
             try trial.prefill(prefill)
-            print("\(shape.rawValue), \(prefill) entries before, client ids \(randomIDs ? "random" : "growing")")
+            print("\(shape.rawValue), \(prefill) entries before, client ids \(randomIds ? "random" : "growing")")
             // Long enough for whole runs, so that the work put off is in the figures.
             try trial.measure(rows: gather * 4, batch: 128)
             try trial.measure(rows: gather / 4, batch: 1)

@@ -120,8 +120,8 @@ final class ShapeStore {
         }
         if shape.isLate {
             waiting += rows
-            debt += rows.count * 3
-            if debt >= 512 {
+            debt += rows.count * 2
+            if debt >= 128 {
                 try workOff(debt)
                 debt = 0
             }

@@ -2,6 +2,8 @@ import ApusCore
 import ApusProtocol
 import Foundation
 import Hummingbird
+import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import Testing
@@ -143,6 +145,29 @@ struct HTTPServiceTests {
             #expect(try await id(nil) != own)
             #expect(try await id("a b") != "a b")
             #expect(try await id(String(repeating: "a", count: 65))?.count != 65)
+        }
+    }
+
+    @Test("The log tells each request by its id, and holds no password and no token even at trace")
+    func log() async throws {
+        let lines = NIOLockedValueBox<[String]>([])
+        var options = Self.options()
+        options.logger = Logger(label: "test") { _ in LogCapture(lines: lines) }
+        try await TestServer.run(options) { server in
+            let alice = try await server.person("alice")
+            let renewed = try await server.refresh(alice.refreshToken).json(TokenResponse.self)
+            _ = try await server.refresh(alice.refreshToken)
+            _ = try await server.loginAnswer("alice", ["password": "a wrong password"])
+            _ = try await server.request(.GET, HTTPPath.account + "?token=in-the-query", token: alice.token)
+            _ = try await server.request(.GET, "/odd/surprise", headers: [("X-Request-Id", "find-me")])
+            let text = lines.withLockedValue { $0 }.joined(separator: "\n")
+            for secret in [
+                TestServer.password, "a wrong password", "in-the-query", alice.token, alice.refreshToken, renewed.accessToken,
+                renewed.refreshToken ?? "",
+            ] { #expect(!text.contains(secret)) }
+            #expect(text.contains("Surprise"))
+            let found = lines.withLockedValue { $0.filter { $0.contains("find-me") } }
+            #expect(found.contains { $0.contains("request failed") } && found.contains { $0.contains("/odd/surprise") })
         }
     }
 

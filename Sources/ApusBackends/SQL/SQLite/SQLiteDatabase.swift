@@ -84,10 +84,12 @@ final class SQLiteDatabase: SQLDriver {
 
     private static func configureWriter(_ database: Database, _ options: SQLiteStore.Options) throws {
         // GRDB sets NORMAL when it turns WAL on, after `prepareDatabase`; so FULL is set here, and what holds is read back.
+        // Deleted content is overwritten, not just marked as free, whatever the library's default is.
         try database.execute(
             sql: """
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 0;
+                PRAGMA secure_delete = ON;
                 PRAGMA journal_size_limit = \(options.walBytesMax);
                 PRAGMA cache_size = -\(options.writerCacheBytes / 1024);
                 """)

@@ -24,7 +24,7 @@ public final class SQLiteStore: Sendable {
         public var recentEntriesMin = 65_536
         public var recentBytesMin = 32 << 20
         /// That move goes on in slices of at least this many entries.
-        public var flushSliceMin = 512
+        public var flushSliceMin = 128
         /// What is kept in memory of conversations: one for each member and six for each conversation, some 80 bytes each.
         public var conversationCacheCost = 400_000
 
