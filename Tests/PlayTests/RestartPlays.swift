@@ -66,7 +66,7 @@ struct RestartPlays {
 
     @Test("Before it ends, a server that was told to says goaway, and closes with 4000", arguments: PlaySocket.Carrier.allCases)
     func goaway(carrier: PlaySocket.Carrier) async throws {
-        try await Play.run { play in
+        try await Play.run(drainSeconds: 1) { play in
             let alice = try await play.register("alice").login().connect(carrier)
             try await play.server.terminate()
             guard case .frame(.other(let frame)) = try await alice.next(), case .goaway = frame.body else {

@@ -86,14 +86,14 @@ struct StorePlays {
             try await alice.say("before", in: room, clientID: "before")
 
             let ballast = try await confined.fill(play)
-            var acknowledged: [String: Seq] = [:]
+            let body = String(repeating: "x", count: 32_000)
+            var acknowledged = 0
             var refusal: WireError?
             // What was reserved beforehand is used up first; each message is as large as may be.
             for number in 0..<2_000 where refusal == nil {
-                let clientID = "full-\(number)"
-                try await alice.send(SendFrame(ref: 3, conversation: room, clientID: clientID, body: String(repeating: "x", count: 32_000)))
+                try await alice.send(SendFrame(ref: 3, conversation: room, clientID: "full-\(number)", body: body))
                 switch try await alice.next() {
-                case .frame(.ack(let ack)): acknowledged[clientID] = ack.seq
+                case .frame(.ack): acknowledged += 1
                 case .frame(.other(let frame)):
                     if case .error(let error) = frame.body { refusal = error }
                 default: Issue.record("neither acknowledged nor refused")
@@ -103,9 +103,13 @@ struct StorePlays {
             #expect(error.code == ErrorCode.storeUnavailable.rawValue && error.retryable)
 
             try FileManager.default.removeItem(at: ballast)
-            // What clients do with a retryable refusal.
-            let last = try await retrying { try await alice.say("after", in: room, clientID: "after") }
-            #expect(last.seq == Seq(acknowledged.count) + 2)
+            // A later message may not overtake the refused one, though there is room now.
+            let overtaking = await #expect(throws: ApusError.self) { try await alice.say("after", in: room, clientID: "after") }
+            #expect(overtaking?.code.isRetryable == true)
+            let refused = error.clientID
+            try await retrying { try await alice.say(body, in: room, clientID: refused) }
+            let last = try await alice.say("after", in: room, clientID: "after")
+            #expect(last.seq == Seq(acknowledged) + 3)
             var heard: [Entry] = []
             while heard.last?.body != "after" { heard.append(try await bob.nextEntry()) }
             #expect(heard.map(\.seq) == Array(1...last.seq))
@@ -115,6 +119,7 @@ struct StorePlays {
     }
 
     /// Again and again while the server says that it may work later; the time limit of the test ends it.
+    @discardableResult
     private func retrying(_ send: () async throws -> AckFrame) async throws -> AckFrame {
         while true {
             do {

@@ -12,12 +12,12 @@ struct Play {
 
     /// Starts a server with these settings, plays the story, and stops the server whatever happens.
     static func run<Result>(
-        _ settings: [String] = [], binary: URL? = nil, isolation: isolated (any Actor)? = #isolation,
+        _ settings: [String] = [], drainSeconds: Int = 0, binary: URL? = nil, isolation: isolated (any Actor)? = #isolation,
         _ story: (Play) async throws -> Result
     ) async throws -> Result {
         // A cheap password hash: no story is about it.
         let options = try ServerProcess.Options(
-            binary: binary, arguments: ["--drain-seconds", "0", "--auth-password-cost", "10"] + settings)
+            binary: binary, arguments: ["--drain-seconds", "\(drainSeconds)", "--auth-password-cost", "10"] + settings)
         return try await ServerProcess.with(options) { server, endpoints in
             try await story(Play(server: server, endpoints: endpoints))
         }

@@ -31,7 +31,7 @@ struct SmallDisk {
         let script = """
             #!/bin/sh
             mkdir -p "$3"
-            exec unshare -rm sh -c 'mount -t tmpfs -o size=\(megabytes)m none "$4" && exec "$0" "$@"' '\(try ApusBinary.locate().path)' "$@"
+            exec unshare -rm sh -c 'mount -t tmpfs -o size=\(megabytes)m none "$3" && exec "$0" "$@"' '\(try ApusBinary.locate().path)' "$@"
             """
         try Data(script.utf8).write(to: binary)
         try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: binary.path)
