@@ -12,6 +12,8 @@ let package = Package(
     platforms: [.macOS(.v14), .iOS(.v17)],
     products: [
         .library(name: "ApusProtocol", targets: ["ApusProtocol"]),
+        // For Benchmarks/, a package of its own.
+        .library(name: "ApusBackends", targets: ["ApusCore", "ApusBackends"]),
         .library(name: "ApusClient", targets: ["ApusClient"]),
         .executable(name: "apus", targets: ["apus"]),
     ],
@@ -132,9 +134,22 @@ let package = Package(
             name: "ApusCommandTests",
             dependencies: ["apus", "ApusClient", "ApusProtocol", .product(name: "NIOCore", package: "swift-nio")],
             swiftSettings: strict),
-        .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
-        .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusBackendsTests", dependencies: ["ApusBackends", "ApusTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusProtocolTests",
+            dependencies: [
+                "ApusProtocol",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusCoreTests",
+            dependencies: ["ApusCore", "ApusTesting", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusBackendsTests",
+            dependencies: ["ApusBackends", "ApusTesting", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
         .testTarget(
             name: "ApusServerTests",
             dependencies: [

@@ -9,7 +9,8 @@ public enum AccountStoreConformance {
         .init("of many who want a username at once one gets it", usernameRace),
         .init("several accounts are fetched at once and unknown ids left out", several),
         .init("a prefix is matched literally, and matches are ascending and limited", prefix),
-        .init("an update replaces profile and password hash, and nothing of an account that is gone", update),
+        .init("an update replaces the profile and nothing else, and nothing of an account that is gone", update),
+        .init("a password hash is replaced if it is still the old one, by one of many", passwordHash),
         .init("a deleted account is found by nobody", deleted),
     ]
 
@@ -88,14 +89,35 @@ public enum AccountStoreConformance {
         alice.displayName = "Alice"
         alice.avatar = "new"
         alice.bio = "new"
-        alice.passwordHash = "new"
-        try await store.update(alice)
+        var update = alice
+        update.passwordHash = "not a matter of the profile"
+        update.username = "mallory"
+        try await store.update(update)
         try expectEqual(try await store.account(alice.id), alice, "after an update")
         try await store.update(account(2, "bob"))
         try expectEqual(try await store.account(AccountID(2)), nil, "an update of nobody")
         try await store.delete(alice.id, at: time(10))
         try await store.update(alice)
         try expectEqual(try await store.account(alice.id), nil, "an update of a deleted account")
+    }
+
+    private static func passwordHash(_ store: any AccountStore) async throws {
+        let alice = account(1, "alice")
+        try await store.create(alice)
+        try expect(try await !store.setPasswordHash("new", replacing: "other", of: alice.id), "the old hash is another")
+        try expectEqual(try await store.account(alice.id), alice, "nothing changed")
+        let winners = try await withThrowingTaskGroup(of: Bool.self) { group in
+            for change in 0..<8 {
+                group.addTask { try await store.setPasswordHash("new\(change)", replacing: alice.passwordHash, of: alice.id) }
+            }
+            return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+        }
+        try expectEqual(winners, 1, "changes that won")
+        let changed = try require(try await store.account(alice.id), "the account")
+        try expect(changed.passwordHash.hasPrefix("new"), "the new hash")
+        try await store.delete(alice.id, at: time(10))
+        try expect(try await !store.setPasswordHash("x", replacing: changed.passwordHash, of: alice.id), "a deleted account")
+        try expect(try await !store.setPasswordHash("x", replacing: "", of: AccountID(9)), "no account")
     }
 
     private static func deleted(_ store: any AccountStore) async throws {

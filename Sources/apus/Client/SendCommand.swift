@@ -101,7 +101,7 @@ struct SendCommand: ClientCommand {
     private func send(
         _ text: String, name: String?, to conversation: ConversationID, client: Client, sink: SendPipeline.Sink
     ) async throws {
-        await sink.waitForRoom()
+        try await sink.waitForRoom()
         do {
             let pending = try await client.enqueue(
                 text, to: conversation, kind: EntryKind(rawValue: kind), clientID: name ?? UUID().uuidString, deliverAt: deliverAt)

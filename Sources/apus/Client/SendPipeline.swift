@@ -22,7 +22,15 @@ struct SendPipeline: Sendable {
                     throw error
                 }
             }
-            group.addTask { try await printAcknowledgements(sink) }
+            group.addTask {
+                do {
+                    try await printAcknowledgements(sink)
+                } catch {
+                    await sink.abandon()
+                    throw error
+                }
+            }
+            // Whichever fails first says why; the other one then ends too.
             while try await group.next() != nil {}
             return await sink.faults
         }
@@ -79,6 +87,7 @@ struct SendPipeline: Sendable {
         private var queue: [(PendingSend, Bool)] = []
         private var waiting = 0
         private var isFinished = false
+        private var isAbandoned = false
         private(set) var faults = 0
         private var room: CheckedContinuation<Void, Never>?
         private var arrival: CheckedContinuation<Void, Never>?
@@ -86,10 +95,18 @@ struct SendPipeline: Sendable {
         init(waitingMax: Int) { self.waitingMax = waitingMax }
 
         /// Returns when another message may be handed in. For one caller at a time.
-        func waitForRoom() async {
-            while waiting >= waitingMax, !Task.isCancelled {
+        /// - Throws: `CancellationError` when nobody waits for acknowledgements any more.
+        func waitForRoom() async throws {
+            while waiting >= waitingMax, !isAbandoned {
                 await withCheckedContinuation { room = $0 }
             }
+            if isAbandoned { throw CancellationError() }
+        }
+
+        func abandon() {
+            isAbandoned = true
+            room?.resume()
+            room = nil
         }
 
         func add(_ pending: PendingSend, isLeftOver: Bool) {

@@ -126,7 +126,9 @@ struct HTTPDeviceTests {
         }
     }
 
-    @Test("Of many logins at once under a single-device policy exactly one device is left", arguments: [DevicePolicy.singleKick, .singleReject])
+    @Test(
+        "Of many logins at once under a single-device policy exactly one device is left",
+        arguments: [DevicePolicy.singleKick, .singleReject])
     func loginRace(policy: DevicePolicy) async throws {
         try await TestServer.run(Self.options(policy)) { server in
             let alice = try await server.person("alice")

@@ -164,7 +164,9 @@ struct HTTPPasswordHasherTests {
         try await hasher.shutdown()
     }
 
-    @Test("A stored hash that is none of ours is an error and not a wrong password", arguments: ["", "x", "$scrypt$ln=99,r=8,p=1$AA$AA", "$scrypt$ln=2,r=8,p=1$AA$", "$argon2$x$AA$AA"])
+    @Test(
+        "A stored hash that is none of ours is an error and not a wrong password",
+        arguments: ["", "x", "$scrypt$ln=99,r=8,p=1$AA$AA", "$scrypt$ln=2,r=8,p=1$AA$", "$argon2$x$AA$AA"])
     func unreadable(hash: String) async throws {
         let hasher = ScryptPasswordHasher(parameters: Self.cheap, threads: 1)
         await #expect { try await hasher.verify("x", against: hash) } throws: { ($0 as? ApusError)?.code == .internal }

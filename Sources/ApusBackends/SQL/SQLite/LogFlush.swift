@@ -30,13 +30,13 @@ struct LogFlush: Sendable {
         self.sliceMin = sliceMin
     }
 
-    /// How many rows of work an append does along with its own; 0: none. Three for each appended row, so a run ends
-    /// long before the next is due.
+    /// How many rows an append moves along with its own; 0: none. Two for each appended row, so a run ends before the next is
+    /// due.
     mutating func budget(appending rows: Int, to recent: RecentEntries) -> Int {
         if case .idle = state {
             guard recent.count >= entriesMin || recent.bytes >= bytesMin else { return 0 }
         }
-        debt += rows * 3
+        debt += rows * 2
         guard debt >= sliceMin else { return 0 }
         defer { debt = 0 }
         return debt
@@ -70,7 +70,8 @@ struct FlushSlice: Sendable {
         case .moving(let conversations, let through):
             move(conversations, through: through, from: recent, budget: budget)
         case .deleting(let through):
-            deletedThrough = min(through, flush.deletedThrough + UInt64(budget))
+            // Four for one: they lie side by side.
+            deletedThrough = min(through, flush.deletedThrough + UInt64(budget) * 4)
             work = .delete(after: flush.deletedThrough, through: deletedThrough)
             if deletedThrough == through { next = .idle }
         }

@@ -18,7 +18,7 @@ final class SQLiteDatabase: SQLDriver {
 
     init(directory: URL, options: SQLiteStore.Options) throws(StoreOpenError) {
         lock = try DirectoryLock(directory: directory)
-        path = directory.appendingPathComponent("apus.sqlite").path
+        path = Self.file(in: directory)
         do {
             try Self.makeFile(path)
             pool = try Self.openPool(path, options)
@@ -44,6 +44,8 @@ final class SQLiteDatabase: SQLDriver {
         try checkpointer.stop()
         try pool.close()
     }
+
+    static func file(in directory: URL) -> String { directory.appendingPathComponent("apus.sqlite").path }
 
     // MARK: Opening
 
@@ -82,10 +84,12 @@ final class SQLiteDatabase: SQLDriver {
 
     private static func configureWriter(_ database: Database, _ options: SQLiteStore.Options) throws {
         // GRDB sets NORMAL when it turns WAL on, after `prepareDatabase`; so FULL is set here, and what holds is read back.
+        // Deleted content is overwritten, not just marked as free, whatever the library's default is.
         try database.execute(
             sql: """
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 0;
+                PRAGMA secure_delete = ON;
                 PRAGMA journal_size_limit = \(options.walBytesMax);
                 PRAGMA cache_size = -\(options.writerCacheBytes / 1024);
                 """)
@@ -178,15 +182,22 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    /// Copies the database as it is at one moment; the copy is synced before this returns.
-    func backup(to file: URL) throws {
+    /// Copies the database file at `path`, as it is at one moment, through a connection of its own that only reads; it may belong to a
+    /// server that runs.
+    static func backup(_ path: String, to file: URL) throws {
+        guard FileManager.default.fileExists(atPath: path) else { throw StoreOpenError(.unusable, path, "there is no such database") }
         guard !FileManager.default.fileExists(atPath: file.path) else {
             throw ApusError(.conflict, "\(file.path) exists already")
         }
-        try Self.mapErrors {
+        try mapErrors {
+            var readOnly = Configuration()
+            readOnly.readonly = true
+            readOnly.busyMode = .timeout(5)
+            let source = try DatabaseQueue(path: path, configuration: readOnly)
             do {
+                try makeFile(file.path)
                 let copy = try DatabaseQueue(path: file.path)
-                try pool.backup(to: copy)
+                try source.backup(to: copy)
                 try copy.close()
             } catch {
                 // A copy that is not whole must not be taken for one.

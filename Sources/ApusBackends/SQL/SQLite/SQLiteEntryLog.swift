@@ -64,21 +64,26 @@ final class SQLiteEntryLog: EntryLog {
         try database.onWriter { connection in
             let session = SQLiteSession(database: connection)
             try settleDoubt(session)
-            let plan = try AppendPlan(batch, membersMax: membersMax, source: WriterSource(log: self, session: session))
-            guard !plan.entries.isEmpty else { return plan.outcomes }
-            let entries = logged(plan.entries)
-            let slice = nextSlice(appending: entries.count)
+            var planned: (plan: AppendPlan, entries: [LoggedEntry], slice: FlushSlice)?
+            var outcomes: [AppendOutcome] = []
             do {
+                // The plan reads within the transaction: one lock instead of one for each entry.
                 try connection.inTransaction(.immediate) {
+                    let plan = try AppendPlan(batch, membersMax: membersMax, source: WriterSource(log: self, session: session))
+                    outcomes = plan.outcomes
+                    guard !plan.entries.isEmpty else { return .rollback }
+                    let entries = logged(plan.entries)
+                    let slice = nextSlice(appending: entries.count)
                     try write(plan, entries, slice, session)
+                    planned = (plan, entries, slice)
                     return .commit
                 }
             } catch {
                 writer.withLockedValue { $0.isInDoubt = true }
                 throw error
             }
-            publish(plan, entries, slice)
-            return plan.outcomes
+            if let planned { publish(planned.plan, planned.entries, planned.slice) }
+            return outcomes
         }
     }
 

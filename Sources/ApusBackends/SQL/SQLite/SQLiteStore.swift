@@ -24,7 +24,7 @@ public final class SQLiteStore: Sendable {
         public var recentEntriesMin = 65_536
         public var recentBytesMin = 32 << 20
         /// That move goes on in slices of at least this many entries.
-        public var flushSliceMin = 512
+        public var flushSliceMin = 128
         /// What is kept in memory of conversations: one for each member and six for each conversation, some 80 bytes each.
         public var conversationCacheCost = 400_000
 
@@ -66,6 +66,11 @@ public final class SQLiteStore: Sendable {
     /// Writes a copy of the database, as it is at one moment, to a file that must not exist yet; the server goes on meanwhile.
     /// Blocks until the copy is on disk.
     public func backup(to file: URL) throws {
-        try database.backup(to: file)
+        try SQLiteDatabase.backup(database.path, to: file)
+    }
+
+    /// Writes a copy of the database of a data directory, whether a server runs on it or not. Blocks until the copy is on disk.
+    public static func backup(directory: URL, to file: URL) throws {
+        try SQLiteDatabase.backup(SQLiteDatabase.file(in: directory), to: file)
     }
 }

@@ -99,7 +99,15 @@ actor ChatSession {
         guard !left.isEmpty else { return }
         let unsent = await withTaskGroup(of: Bool.self) { group in
             for pending in left {
-                group.addTask { (try? await pending.acknowledgement()) != nil }
+                group.addTask {
+                    do {
+                        _ = try await pending.acknowledgement()
+                        return true
+                    } catch {
+                        // A refused message has left the outbox; the event about it was shown.
+                        return (error as? ApusError).map { CommandExit($0.code) == .refused } ?? false
+                    }
+                }
             }
             group.addTask {
                 try? await Task.sleep(for: .seconds(3))
