@@ -12,6 +12,8 @@ let package = Package(
     platforms: [.macOS(.v14), .iOS(.v17)],
     products: [
         .library(name: "ApusProtocol", targets: ["ApusProtocol"]),
+        // For Benchmarks/, a package of its own.
+        .library(name: "ApusBackends", targets: ["ApusCore", "ApusBackends"]),
         .library(name: "ApusClient", targets: ["ApusClient"]),
         .executable(name: "apus", targets: ["apus"]),
     ],
@@ -72,6 +74,7 @@ let package = Package(
             name: "ApusBackends",
             dependencies: [
                 "ApusCore",
+                .product(name: "Collections", package: "swift-collections"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
@@ -131,9 +134,22 @@ let package = Package(
             name: "ApusCommandTests",
             dependencies: ["apus", "ApusClient", "ApusProtocol", .product(name: "NIOCore", package: "swift-nio")],
             swiftSettings: strict),
-        .testTarget(name: "ApusProtocolTests", dependencies: ["ApusProtocol"], swiftSettings: strict),
-        .testTarget(name: "ApusCoreTests", dependencies: ["ApusCore", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusBackendsTests", dependencies: ["ApusBackends", "ApusTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusProtocolTests",
+            dependencies: [
+                "ApusProtocol",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusCoreTests",
+            dependencies: ["ApusCore", "ApusTesting", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ApusBackendsTests",
+            dependencies: ["ApusBackends", "ApusTesting", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
         .testTarget(
             name: "ApusServerTests",
             dependencies: [
@@ -144,9 +160,24 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ApusClientTests", dependencies: ["ApusClient", "ApusTesting"], swiftSettings: strict),
-        .testTarget(name: "ApusTestingTests", dependencies: ["ApusChaos", "ApusTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "ApusTestingTests",
+            dependencies: [
+                "ApusChaos", "ApusTesting", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
-        .testTarget(name: "PlayTests", dependencies: ["ApusChaos", "ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(
+            name: "PlayTests",
+            dependencies: [
+                "ApusChaos", "ApusClient", "ApusProtocol", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
             exclude: ["requirements.txt", "socket_json.py", "oauth.py"], swiftSettings: strict),

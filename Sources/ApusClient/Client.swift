@@ -1,25 +1,110 @@
 import ApusProtocol
 import Foundation
+import NIOCore
+import NIOPosix
 
 /// A connection to an Apus server, and everything an app needs to chat through it.
 ///
 /// A client keeps entries, cursors and outgoing messages in its local store, connects again by itself, and fetches what it
-/// missed. Entries reach ``events()`` once each and in order per conversation.
+/// missed. Entries reach ``events()`` once each and in order per conversation, and are in the local store before that.
 ///
 /// ```swift
 /// let client = try Client(configuration: ClientConfiguration(server: url, storage: .directory(directory)))
 /// try await client.login(username: "ada", password: password)
 /// await client.connect()
 /// ```
+///
+/// One task does all the work of a connected client. It begins with ``connect()`` and keeps the client alive until ``close()``, which every
+/// owner calls in the end.
 public actor Client {
+    typealias Machine = ConnectionStateMachine<SystemRandomNumberGenerator>
+
+    struct MessageName: Hashable {
+        var conversation: ConversationID
+        var clientID: String
+    }
+
+    /// A question over the socket that waits for its answer.
+    struct Request {
+        enum Kind {
+            case sync
+            case pull(ConversationID)
+        }
+
+        var kind: Kind
+        var deadline: Duration
+    }
+
     public nonisolated let configuration: ClientConfiguration
     nonisolated let hub: EventHub
+    nonisolated let store: LocalStore
+    nonisolated let logins: LoginStore
+    nonisolated let owner: OutboxOwner
+    nonisolated let api: APIClient
+    nonisolated let tokens: TokenSource
+    nonisolated let dialer: Dialer
+    private let startedAt = ContinuousClock.now
+
+    // The task of this client, see ``drive()``.
+    var driver: Task<Void, Never>?
+    var alarm: Alarm
+    var isClosed = false
+
+    // The connection.
+    var machine: Machine
+    var announced = ConnectionState.disconnected
+    var link: Link?
+    var limits: ServerLimits?
+    var lastRef: UInt32 = 0
+    var requests: [UInt32: Request] = [:]
+    /// Pulls that were refused for the time being.
+    var pausedPulls: [ConversationID: Duration] = [:]
+    var tokenInUse: String?
+
+    // What goes over it.
+    var login: LoginInfo?
+    var isPrepared = false
+    var inbox: Inbox
+    var syncToken = ""
+    var outbox = Outbox()
+    var hasAdopted = false
+    var outcomes: [MessageName: SendOutcome] = [:]
+    /// When a message was last sent with none in flight, or an answer to one came.
+    var progressAt: Duration = .zero
+    var marks: OutgoingMarks
+    var typedAt: [ConversationID: Duration] = [:]
+    var knownAccounts: [AccountID: (profile: AccountProfile, at: Duration)] = [:]
 
     /// Opens the local store.
     /// - Throws: ``ApusError`` `local_store` when it cannot be opened, `invalid_argument` when the configuration makes no sense.
     public init(configuration: ClientConfiguration) throws {
+        guard ["http", "https"].contains(configuration.server.scheme?.lowercased()), configuration.server.host() != nil else {
+            throw ApusError(.invalidArgument, "the server's address begins with http:// or https://")
+        }
+        let directory: URL? =
+            switch configuration.storage {
+            case .memory: nil
+            case .directory(let url): url
+            }
         self.configuration = configuration
         hub = EventHub(capacity: configuration.eventBufferMax)
+        store = try LocalStore(directory: directory)
+        logins = LoginStore(directory: directory)
+        do {
+            owner = try OutboxOwner(directory: directory?.appending(path: "owners"))
+            try owner.removeDeadFiles()
+        } catch {
+            throw ApusError(.localStore, "the local store cannot be used", cause: error)
+        }
+        api = APIClient(server: configuration.server, timeout: configuration.requestTimeout)
+        tokens = TokenSource(store: logins, api: api)
+        dialer = Dialer(timeout: configuration.connectTimeout)
+        alarm = Alarm(eventLoop: dialer.group.next())
+        machine = Machine(
+            helloTimeout: configuration.requestTimeout, backoff: configuration.backoff, random: SystemRandomNumberGenerator())
+        inbox = Inbox(readers: [:], backfill: configuration.backfill)
+        marks = OutgoingMarks(deliveredInterval: configuration.deliveredMarkInterval)
+        login = try logins.load()?.info
     }
 
     // MARK: Connection
@@ -27,121 +112,71 @@ public actor Client {
     /// Events from now on. Each call makes a consumer of its own.
     public nonisolated func events() -> ClientEvents { hub.subscribe() }
 
-    public var connectionState: ConnectionState { .disconnected }
+    public var connectionState: ConnectionState { machine.connectionState }
 
-    /// Starts to connect and returns; ``ClientEvent/connection(_:)`` tells how it goes. Does nothing when it is under way; when the client waits
-    /// before its next attempt, it tries at once (call it when the network came back or the app came to the foreground).
-    public func connect() {}
-
-    /// Disconnects, ends every ``events()`` sequence and gives the outbox free for other clients of the directory. What waits in the
-    /// outbox stays there. The client cannot be used afterwards.
-    public func close() async {}
-
-    // MARK: Account
-
-    /// Makes an account. Does not log in.
-    @discardableResult
-    public func register(username: String, password: String, displayName: String? = nil) async throws -> AccountProfile { throw soon }
-
-    /// Logs in and stores the tokens. A login as another account than before removes the local entries and the outbox.
-    @discardableResult
-    public func login(username: String, password: String) async throws -> LoginInfo { throw soon }
-
-    /// Disconnects, ends the login on the server and forgets the tokens. Local entries stay until another account logs in.
-    public func logout() async throws { throw soon }
-
-    /// Who is logged in here; nil: nobody.
-    public func currentLogin() async throws -> LoginInfo? { throw soon }
-
-    /// A token for HTTP calls of the application's own, refreshed when it is about to expire.
-    public func accessToken() async throws -> String { throw soon }
-
-    public func profile() async throws -> AccountProfile { throw soon }
-    @discardableResult
-    public func updateProfile(_ update: ProfileUpdate) async throws -> AccountProfile { throw soon }
-    /// Ends every other device's login.
-    public func changePassword(current: String, new: String) async throws { throw soon }
-    public func devices() async throws -> [DeviceInfo] { throw soon }
-    /// Ends that device's login and closes its connections.
-    public func revokeDevice(_ id: DeviceID) async throws { throw soon }
-
-    // MARK: People
-
-    /// From a cache when this client has seen the account in the last ten minutes.
-    public func account(_ id: AccountID) async throws -> AccountProfile { throw soon }
-    /// - Throws: ``ApusError`` `not_found`.
-    public func account(username: String) async throws -> AccountProfile { throw soon }
-    /// Accounts whose username begins with `prefix`, by username.
-    public func searchAccounts(prefix: String, limit: Int = 20) async throws -> [AccountProfile] { throw soon }
-    public func online() async throws -> OnlineList { throw soon }
-
-    // MARK: Conversations
-
-    /// The one direct conversation with that account, made if there is none yet.
-    public func directConversation(with username: String) async throws -> ConversationInfo { throw soon }
-    /// - Parameter members: the others; this account is the owner.
-    public func createGroup(title: String, members: [AccountID]) async throws -> ConversationInfo { throw soon }
-    public func invite(_ accounts: [AccountID], to conversation: ConversationID) async throws { throw soon }
-    public func leave(_ conversation: ConversationID) async throws { throw soon }
-    public func rename(_ conversation: ConversationID, title: String) async throws { throw soon }
-    /// All of them, from the server.
-    public func conversations() async throws -> [ConversationInfo] { throw soon }
-    public func conversation(_ id: ConversationID) async throws -> ConversationInfo { throw soon }
-    public func members(of conversation: ConversationID) async throws -> [MemberInfo] { throw soon }
-
-    // MARK: Messages
-
-    /// Puts a message into the outbox and returns when the server has made it durable. It survives the loss of the connection and,
-    /// with storage in a directory, the end of the process.
-    /// - Parameters:
-    ///   - clientID: names this message for ever; sending the same again yields the same acknowledgement.
-    ///   - deliverAt: the server keeps the message until then.
-    /// - Throws: as ``enqueue(_:to:kind:clientID:deliverAt:)`` and ``PendingSend/acknowledgement()``.
-    @discardableResult
-    public func send(
-        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = UUID().uuidString,
-        deliverAt: Date? = nil
-    ) async throws -> AckFrame {
-        try await enqueue(body, to: conversation, kind: kind, clientID: clientID, deliverAt: deliverAt).acknowledgement()
+    /// Starts to connect and returns; ``ClientEvent/connection(_:)`` tells how it goes. Does nothing when it is under way; when the client
+    /// waits before its next attempt, it tries at once (call it when the network came back or the app came to the foreground).
+    public func connect() {
+        guard !isClosed else { return }
+        machine.connect()
+        announce()
+        alarm.ring()
+        startDriver()
     }
 
-    /// Puts a message into the outbox. Messages of one conversation go out in the order in which `enqueue` returned, several at a time.
-    /// - Throws: ``ApusError`` `invalid_argument` for an empty message or a bad `clientID`, `overloaded` when the outbox is full, `local_store`,
-    ///   `not_logged_in`. Whatever the server says comes from ``PendingSend/acknowledgement()``.
-    public func enqueue(
-        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = UUID().uuidString,
-        deliverAt: Date? = nil
-    ) async throws -> PendingSend { throw soon }
+    private func startDriver() {
+        guard driver == nil, !isClosed, machine.openRequest != nil else { return }
+        // The one task that outlives the call that made it: the client owns it and `close` ends it.
+        driver = Task { await drive() }
+    }
 
-    /// What waits in the outbox of this client, in order.
-    public func pendingSends() async throws -> [PendingSend] { throw soon }
+    /// Disconnects, ends every ``events()`` sequence and gives the outbox free for other clients of the directory. What waits in
+    /// the outbox stays there. The client cannot be used afterwards.
+    public func close() async {
+        guard !isClosed else { return }
+        isClosed = true
+        await disconnect()
+        failOutcomes(ApusError(.clientClosed, "the client was closed"))
+        hub.finish()
+        owner.release()
+        do { try store.close() } catch { configuration.logger.warning("the local store was not closed", metadata: ["error": "\(error)"]) }
+    }
 
-    /// Moves this account's read mark forward, here at once and on the server as soon as there is a connection.
-    public func markRead(_ conversation: ConversationID, through seq: Seq) async throws { throw soon }
+    /// Ends the connection and the task, and returns when both are gone.
+    func disconnect() async {
+        apply(machine.close())
+        let driver = driver
+        driver?.cancel()
+        await driver?.value
+        // Whoever asked to connect meanwhile found the old task still there.
+        startDriver()
+    }
 
-    /// Tells the others that the user is typing. Sent at most every three seconds per conversation, and only when connected.
-    public func typing(in conversation: ConversationID) async {}
+    func checkOpen() throws {
+        if isClosed { throw ApusError(.clientClosed, "the client is closed") }
+    }
 
-    // MARK: Reading
+    func failOutcomes(_ error: ApusError) {
+        for outcome in outcomes.values { outcome.complete(.failure(error)) }
+        outcomes = [:]
+    }
 
-    /// A page of the log from the server, of what this account may see.
-    public func history(of conversation: ConversationID, from: Seq, limit: Int = 100) async throws -> EntryPage { throw soon }
+    // MARK: Time
 
-    /// Entries of the local store in ascending order: the first `limit` from `from` on.
-    public func localHistory(of conversation: ConversationID, from: Seq = 1, limit: Int = 100) async throws -> [Entry] { throw soon }
+    /// Since this client was made.
+    var now: Duration { ContinuousClock.now - startedAt }
+}
 
-    /// The last `limit` entries of the local store before `before`, in ascending order.
-    public func localHistory(of conversation: ConversationID, before: Seq, limit: Int = 100) async throws -> [Entry] { throw soon }
+/// What a server lets one session do.
+struct ServerLimits: Sendable {
+    var frameBytesMax: Int
+    var bodyBytesMax: Int
+    var inFlightMax: Int
 
-    /// Text messages of the local store that contain `keyword` (ASCII case ignored), newest first.
-    public func search(_ keyword: String, in conversation: ConversationID? = nil, limit: Int = 50) async throws -> [Entry] { throw soon }
-
-    /// Every conversation that the local store knows, by id.
-    public func localConversations() async throws -> [LocalConversation] { throw soon }
-    public func localConversation(_ id: ConversationID) async throws -> LocalConversation? { throw soon }
-
-    /// How far the others are, as far as this client was told.
-    public func marks(of conversation: ConversationID) async throws -> [ReadMarks] { throw soon }
-
-    private var soon: ApusError { ApusError(.internal, "not in this build") }
+    /// A server that says nothing of a limit has none.
+    init(_ welcome: WireWelcome) {
+        frameBytesMax = welcome.frameBytesMax == 0 ? .max : Int(welcome.frameBytesMax)
+        bodyBytesMax = welcome.bodyBytesMax == 0 ? .max : Int(welcome.bodyBytesMax)
+        inFlightMax = welcome.inFlightMax == 0 ? 64 : Int(welcome.inFlightMax)
+    }
 }

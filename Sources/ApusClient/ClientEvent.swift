@@ -42,6 +42,8 @@ public enum LogoutReason: Sendable, Hashable {
     case deviceRevoked
     /// The server no longer accepts the tokens.
     case tokenRefused
+    /// ``Client/connect()`` was called and nobody is logged in, or another client of the directory logged out.
+    case notLoggedIn
 }
 
 /// How far an account's devices are in a conversation. Both only grow.
@@ -104,6 +106,8 @@ extension ErrorCode {
     public static let timedOut = ErrorCode(rawValue: "timed_out")
     /// Nobody is logged in here.
     public static let notLoggedIn = ErrorCode(rawValue: "not_logged_in")
+    /// The server no longer accepts the tokens of this login.
+    public static let loginEnded = ErrorCode(rawValue: "login_ended")
     /// The client was closed while the call waited. A message stays in the outbox.
     public static let clientClosed = ErrorCode(rawValue: "client_closed")
     /// The local store failed.

@@ -7,6 +7,7 @@ struct Apus: AsyncParsableCommand {
         abstract: "Instant messaging: a server, and clients for the terminal.",
         subcommands: [
             ServeCommand.self,
+            BackupCommand.self,
             RegisterCommand.self,
             LoginCommand.self,
             LogoutCommand.self,

@@ -2,10 +2,10 @@ import ApusCore
 import ApusProtocol
 
 /// ``AccountStore`` over any SQL database.
-struct SQLAccountStore: AccountStore {
-    let driver: any SQLDriver
+struct SQLAccountStore<Driver: SQLDriver>: AccountStore {
+    let driver: Driver
 
-    private static let columns = "id, username, display_name, avatar, bio, password_hash, created_at"
+    private static var columns: String { "id, username, display_name, avatar, bio, password_hash, created_at" }
 
     func create(_ account: Account) async throws {
         do {
@@ -36,11 +36,14 @@ struct SQLAccountStore: AccountStore {
     func accounts(_ ids: [AccountID]) async throws -> [Account] {
         guard !ids.isEmpty else { return [] }
         guard ids.count <= 1000 else { throw ApusError(.invalidArgument, "more than 1,000 accounts at once") }
-        let unique = Set(ids).sorted()
-        let places = repeatElement("?", count: unique.count).joined(separator: ", ")
+        var wanted = Set(ids).sorted()
+        // A power of two of places, the last one repeated: a handful of statements to prepare instead of a thousand.
+        while wanted.count & (wanted.count - 1) != 0, let last = wanted.last { wanted.append(last) }
+        let values = wanted.map(SQLValue.id)
+        let places = repeatElement("?", count: values.count).joined(separator: ", ")
         return try await driver.read { session in
             try session.rows(
-                "SELECT \(Self.columns) FROM account WHERE id IN (\(places)) AND deleted_at IS NULL", values: unique.map { .id($0) }
+                "SELECT \(Self.columns) FROM account WHERE id IN (\(places)) AND deleted_at IS NULL", values: values
             ).map(Self.account)
         }
     }

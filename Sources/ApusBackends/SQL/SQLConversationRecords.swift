@@ -27,15 +27,6 @@ extension MemberRole {
     }
 }
 
-extension Entry {
-    /// From the columns conversation, seq, id, sender, at, kind, body.
-    init(_ row: SQLRow) throws {
-        self.init(
-            conversation: try row.id(0), seq: try row.seq(1), id: try row.id(2), sender: try row.id(3), at: try row.time(4),
-            kind: EntryKind(rawValue: try row.text(5)), body: try row.text(6))
-    }
-}
-
 extension SQLSession {
     /// Writes what the entry with this seq does to its conversation.
     func write(_ effect: ConversationEffect, of id: ConversationID, seq: Seq) throws {

@@ -2,10 +2,10 @@ import ApusCore
 import ApusProtocol
 
 /// ``DeviceStore`` over any SQL database.
-struct SQLDeviceStore: DeviceStore {
-    let driver: any SQLDriver
+struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
+    let driver: Driver
 
-    private static let columns = "d.id, d.account, d.name, d.platform, d.created_at, d.last_seen_at"
+    private static var columns: String { "d.id, d.account, d.name, d.platform, d.created_at, d.last_seen_at" }
 
     func create(_ device: Device, token: RefreshTokenRecord) async throws {
         do {
@@ -64,7 +64,7 @@ struct SQLDeviceStore: DeviceStore {
     }
 
     private static func rotate(
-        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, _ session: any SQLSession
+        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, _ session: Driver.Session
     ) throws -> RefreshRotation {
         let found = try session.row(
             """
@@ -87,7 +87,7 @@ struct SQLDeviceStore: DeviceStore {
 
     /// Returns whether it was this call that ended the device.
     @discardableResult
-    private static func end(_ id: DeviceID, of account: AccountID, at time: Timestamp, _ session: any SQLSession) throws -> Bool {
+    private static func end(_ id: DeviceID, of account: AccountID, at time: Timestamp, _ session: Driver.Session) throws -> Bool {
         let ended = try session.execute(
             "UPDATE device SET revoked_at = ? WHERE id = ? AND account = ? AND revoked_at IS NULL", .time(time), .id(id), .id(account))
         guard ended == 1 else { return false }
@@ -95,7 +95,7 @@ struct SQLDeviceStore: DeviceStore {
         return true
     }
 
-    private static func insert(_ token: RefreshTokenRecord, of device: DeviceID, _ session: any SQLSession) throws {
+    private static func insert(_ token: RefreshTokenRecord, of device: DeviceID, _ session: Driver.Session) throws {
         try session.execute(
             "INSERT INTO refresh_token (hash, device, expires_at) VALUES (?, ?, ?)", .blob(token.hash), .id(device), .time(token.expiresAt))
     }

@@ -2,12 +2,12 @@ import ApusCore
 import ApusProtocol
 
 /// ``ScheduleStore`` over any SQL database.
-struct SQLScheduleStore: ScheduleStore {
-    let driver: any SQLDriver
+struct SQLScheduleStore<Driver: SQLDriver>: ScheduleStore {
+    let driver: Driver
     /// Finds an entry of the log by its name, within the transaction of the session.
-    let logged: @Sendable (EntryName, any SQLSession) throws -> Entry?
+    let logged: @Sendable (EntryName, Driver.Session) throws -> Entry?
 
-    private static let columns = "id, conversation, sender, client_id, kind, body, created_at, deliver_at"
+    private static var columns: String { "id, conversation, sender, client_id, kind, body, created_at, deliver_at" }
 
     func schedule(_ entry: ScheduledEntry, waitingMax: Int) async throws -> ScheduleOutcome {
         try await driver.write { [logged] session in
@@ -50,7 +50,7 @@ struct SQLScheduleStore: ScheduleStore {
         }
     }
 
-    private static func waiting(_ name: EntryName, _ session: any SQLSession) throws -> ScheduledEntry? {
+    private static func waiting(_ name: EntryName, _ session: Driver.Session) throws -> ScheduledEntry? {
         try session.row(
             "SELECT \(columns) FROM scheduled_entry WHERE conversation = ? AND sender = ? AND client_id = ?",
             .id(name.conversation), .id(name.sender), .text(name.clientID)

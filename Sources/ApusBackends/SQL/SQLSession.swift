@@ -70,9 +70,11 @@ extension SQLSession {
 /// Runs transactions. What the database itself throws comes out as ``ApusError`` `store_unavailable`; errors of the body come
 /// out as they are and roll the transaction back.
 protocol SQLDriver: Sendable {
+    associatedtype Session: SQLSession
+
     /// One snapshot for the whole body.
-    func read<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value
+    func read<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
     /// Durable when it returns.
     @discardableResult
-    func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
 }

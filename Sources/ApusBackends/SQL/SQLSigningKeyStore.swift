@@ -2,8 +2,8 @@ import ApusCore
 import ApusProtocol
 
 /// ``SigningKeyStore`` over any SQL database.
-struct SQLSigningKeyStore: SigningKeyStore {
-    let driver: any SQLDriver
+struct SQLSigningKeyStore<Driver: SQLDriver>: SigningKeyStore {
+    let driver: Driver
 
     func signingKeys() async throws -> [SigningKey] {
         try await driver.read { session in

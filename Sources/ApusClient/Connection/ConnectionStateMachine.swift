@@ -12,7 +12,6 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
     }
 
     enum Action: Sendable, Equatable {
-        case open(OpenRequest)
         case hello
         /// The session is welcome: ask for heads, let the outbox go on.
         case start
@@ -97,12 +96,23 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         }
     }
 
+    /// Not nil: a connection is to be opened like this; then say ``opened(_:)`` or ``openFailed(_:)``.
+    var openRequest: OpenRequest? {
+        if case .opening(let request) = state { return request }
+        return nil
+    }
+
+    var isWaiting: Bool {
+        if case .waiting = state { return true }
+        return false
+    }
+
     /// Connects, or tries again at once.
-    mutating func connect() -> [Action] {
+    mutating func connect() {
         switch state {
-        case .disconnected, .failed: open(OpenRequest())
-        case .waiting(_, _, let request): open(request)
-        case .opening, .greeting, .open: []
+        case .disconnected, .failed: state = .opening(OpenRequest())
+        case .waiting(_, _, let request): state = .opening(request)
+        case .opening, .greeting, .open: break
         }
     }
 
@@ -121,7 +131,7 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
     /// The server does not accept this client's refresh token.
     mutating func loginVoid(_ reason: LogoutReason) -> [Action] {
         state = .disconnected
-        return [.logout(reason)]
+        return [.disconnect, .logout(reason)]
     }
 
     mutating func welcomed(heartbeat: Duration, _ now: Duration) -> [Action] {
@@ -161,7 +171,8 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
     mutating func tick(_ now: Duration) -> [Action] {
         switch state {
         case .waiting(_, let until, let request) where until <= now:
-            return open(request)
+            state = .opening(request)
+            return []
         case .greeting(let until, let request) where until <= now:
             retry(OpenRequest(refreshesToken: request.refreshesToken), now)
             return [.disconnect]
@@ -203,9 +214,9 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         default: return []
         }
         switch code?.advice {
-        case .login where code != .tokenRefused: return [.disconnect] + loginVoid(.deviceRevoked)
+        case .login where code != .tokenRefused: return loginVoid(.deviceRevoked)
         // An access token ends before its time when keys change; a new one tells whether the login is void.
-        case .login where wasRefreshed: return [.disconnect] + loginVoid(.tokenRefused)
+        case .login where wasRefreshed: return loginVoid(.tokenRefused)
         case .login: retry(OpenRequest(refreshesToken: true), now)
         case .giveUp: state = .failed(code ?? .protocolError)
         case .reconnect, .resync, nil: retry(OpenRequest(), now)
@@ -219,11 +230,6 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         case .greeting, .open: return [.disconnect]
         case .disconnected, .failed, .waiting, .opening: return []
         }
-    }
-
-    private mutating func open(_ request: OpenRequest) -> [Action] {
-        state = .opening(request)
-        return [.open(request)]
     }
 
     private mutating func retry(_ request: OpenRequest, _ now: Duration) {

@@ -129,7 +129,8 @@ extension LocalStore {
     func marks(of conversation: ConversationID) async throws -> [ReadMarks] {
         try await read { db in
             try Row.fetchAll(
-                db, sql: "SELECT account, read, delivered FROM mark WHERE conversation = ? ORDER BY account", arguments: [conversation.stored]
+                db, sql: "SELECT account, read, delivered FROM mark WHERE conversation = ? ORDER BY account",
+                arguments: [conversation.stored]
             ).map {
                 ReadMarks(
                     conversation: conversation, account: AccountID(stored: $0[0]), read: Seq(stored: $0[1]), delivered: Seq(stored: $0[2]))

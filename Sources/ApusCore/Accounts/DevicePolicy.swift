@@ -2,7 +2,7 @@ import ApusProtocol
 
 /// Which devices of an account may be logged in at the same time.
 public enum DevicePolicy: String, Sendable, CaseIterable {
-    /// Any number of devices, up to ``devicesMax``.
+    /// Any number of devices.
     case all
     /// One device of each platform: a login ends the others of its platform.
     case onePerPlatform = "one-per-platform"
@@ -11,7 +11,7 @@ public enum DevicePolicy: String, Sendable, CaseIterable {
     /// One device: a login ends all others.
     case singleKick = "single-kick"
 
-    /// With policy `all`, a login beyond this ends the device that was not seen for the longest time.
+    /// Under any policy; a login beyond this ends the device that was not seen for the longest time.
     public static let devicesMax = 100
 
     /// A login that is about to happen.
@@ -38,11 +38,10 @@ public enum DevicePolicy: String, Sendable, CaseIterable {
     public func decide(_ login: Login, devices: [Device], connected: Set<DeviceID>) -> Decision {
         let others = devices.filter { $0.id != login.replaces }
         let replaced = devices.filter { $0.id == login.replaces }
-        let ended: [Device]
+        var ended: [Device]
         switch self {
         case .all:
-            let surplus = max(0, others.count + 1 - Self.devicesMax)
-            ended = Array(others.sorted { $0.lastSeenAt < $1.lastSeenAt }.prefix(surplus))
+            ended = []
         case .onePerPlatform:
             ended = others.filter { $0.platform == login.platform }
         case .singleReject:
@@ -51,6 +50,9 @@ public enum DevicePolicy: String, Sendable, CaseIterable {
         case .singleKick:
             ended = others
         }
+        let left = others.filter { !ended.contains($0) }
+        let surplus = max(0, left.count + 1 - Self.devicesMax)
+        ended += left.sorted { $0.lastSeenAt < $1.lastSeenAt }.prefix(surplus)
         return .accept(ending: (replaced + ended).map(\.id))
     }
 }

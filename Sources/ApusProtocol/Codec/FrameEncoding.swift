@@ -92,15 +92,10 @@ public enum FrameEncoding: Sendable, CaseIterable {
 
     /// - Throws: ``FrameError`` when the bytes are no frame.
     public func decodeClientFrame(_ bytes: ByteBuffer) throws -> InboundClientFrame {
-        switch self {
-        case .protobuf:
-            if let send = try ProtobufReader.send(in: bytes) { return .send(send) }
-            return .other(try decodeGeneric(WireClientFrame.self, bytes))
-        case .json:
-            let frame = try decodeGeneric(WireClientFrame.self, bytes)
-            guard case .send(let send) = frame.body else { return .other(frame) }
-            return .send(SendFrame(send, ref: frame.ref))
-        }
+        if self == .protobuf, let send = ProtobufReader.send(in: bytes) { return .send(send) }
+        let frame = try decodeGeneric(WireClientFrame.self, bytes)
+        guard case .send(let send) = frame.body else { return .other(frame) }
+        return .send(SendFrame(send, ref: frame.ref))
     }
 
     // MARK: Server to client
@@ -125,7 +120,7 @@ public enum FrameEncoding: Sendable, CaseIterable {
 
     /// - Throws: ``FrameError`` when the bytes are no frame.
     public func decodeServerFrame(_ bytes: ByteBuffer) throws -> InboundServerFrame {
-        if self == .protobuf, let frame = try ProtobufReader.hotServerFrame(in: bytes) { return frame }
+        if self == .protobuf, let frame = ProtobufReader.hotServerFrame(in: bytes) { return frame }
         let frame = try decodeGeneric(WireServerFrame.self, bytes)
         switch frame.body {
         case .entry(let entry): return .entry(Entry(entry))

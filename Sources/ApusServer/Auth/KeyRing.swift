@@ -1,5 +1,6 @@
 import ApusCore
 import ApusProtocol
+import Crypto
 import JWTKit
 import Logging
 import ServiceLifecycle
@@ -96,9 +97,10 @@ public actor KeyRing: Service, VerificationKeys {
             try await addKey(replacing: nil)
             snapshot = try await current()
         }
-        return snapshot.keys.compactMap { key in
-            guard let parameters = snapshot.parsed[key.id]?.publicKey.parameters else { return nil }
-            return (key.id, parameters.x, parameters.y)
+        return try snapshot.keys.map { key in
+            // Not JWTKit's own parameters, which are base64 with padding where the JWKS has base64url without.
+            let point = try P256.Signing.PrivateKey(pemRepresentation: key.privatePEM).publicKey.rawRepresentation
+            return (key.id, Base64URL.encode(point.prefix(32)), Base64URL.encode(point.suffix(32)))
         }
     }
 

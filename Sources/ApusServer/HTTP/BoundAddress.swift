@@ -44,12 +44,15 @@ public final class BoundAddress: Sendable {
     }
 
     /// The first call decides.
-    func resolve(_ result: Result<NetworkAddress, any Error>) {
-        let waiting: [CheckedContinuation<NetworkAddress, any Error>] = state.withLockedValue { state in
-            guard case .unknown(let waiting) = state else { return [] }
+    /// - Returns: whether this was the first one.
+    @discardableResult
+    func resolve(_ result: Result<NetworkAddress, any Error>) -> Bool {
+        let waiting: [CheckedContinuation<NetworkAddress, any Error>]? = state.withLockedValue { state in
+            guard case .unknown(let waiting) = state else { return nil }
             state = .known(result)
             return waiting
         }
-        for continuation in waiting { continuation.resume(with: result) }
+        for continuation in waiting ?? [] { continuation.resume(with: result) }
+        return waiting != nil
     }
 }

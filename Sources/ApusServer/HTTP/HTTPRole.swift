@@ -26,6 +26,8 @@ public final class HTTPRoutes {
     private var added: [String: [HTTPRequest.Method]] = [:]
 
     init(verifier: any TokenVerifier) {
+        // Inside the router as well as around it: the router itself makes an empty response of its own "not found".
+        router.add(middleware: ProblemMiddleware())
         protected = router.group().add(middleware: BearerAuthentication(verifier: verifier))
     }
 

@@ -62,8 +62,8 @@ public struct HTTPService: Service {
         } catch {
             let failure = ApusError(
                 .internal, "cannot listen for HTTP on \(configuration.host):\(configuration.port)", cause: error)
-            address.resolve(.failure(failure))
-            throw failure
+            // What ends a listener that was bound is another matter.
+            throw address.resolve(.failure(failure)) ? failure : error
         }
         address.resolve(.failure(ApusError(.shuttingDown, "the server stopped before it listened")))
     }

@@ -96,8 +96,9 @@ public final class SocketRole: Service {
             known.resolve(.success(NetworkAddress(host: host, port: port)))
             return listener
         } catch {
-            known.resolve(.failure(error))
-            throw error
+            let failure = ApusError(.internal, "cannot listen on \(address)", cause: error)
+            known.resolve(.failure(failure))
+            throw failure
         }
     }
 

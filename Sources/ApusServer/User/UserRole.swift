@@ -55,9 +55,10 @@ public struct UserRole: HTTPRole {
             found = [account].compactMap(\.self)
         case (nil, let prefix?, nil):
             let limit = try request.limit(default: Self.searchStandard, max: Self.searchMax)
-            found = if let prefix = Username.prefix(prefix) {
-                try await accounts.accounts(usernamePrefix: prefix, limit: limit)
-            } else { [] }
+            found =
+                if let prefix = Username.prefix(prefix) {
+                    try await accounts.accounts(usernamePrefix: prefix, limit: limit)
+                } else { [] }
         case (nil, nil, let list?):
             found = try await accounts.accounts(try Self.ids(list)).sorted { $0.id < $1.id }
         default:

@@ -67,7 +67,9 @@ public struct WebRole: HTTPRole {
     @Sendable func entries(_ request: Request, _ context: APIContext) async throws -> Response {
         let conversation: ConversationID = try context.pathID("conversation")
         let from = try request.query("from", as: Seq.self) ?? 1
-        let limit = try request.limit(default: Self.pageStandard, max: Self.pageMax)
+        // More than a page's size is a page, as for `pull`.
+        let limit = try request.query("limit", as: Int.self) ?? Self.pageStandard
+        guard limit > 0 else { throw ApusError(.invalidArgument, "limit is 1 or more") }
         let page: EntryPage
         switch try await delivery.page(of: conversation, for: try context.account(), from: from, limit: limit) {
         case .page(let from, let through, let head, let entries):

@@ -69,7 +69,7 @@ private struct Node {
         let keys = KeyRing(
             store: store.signingKeys, schedule: try configuration.keySchedule, clock: clock, logger: Logger(label: "apus.keys"))
         let verifier = JWTVerifier(keys: keys, clock: clock, issuer: configuration.auth.issuerIfSet)
-        let hasher = ScryptPasswordHasher()
+        let hasher = ScryptPasswordHasher(parameters: .init(logRounds: configuration.auth.passwordCost))
         let socket = SocketRole(
             configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: store.devices,
             routes: routes, ids: ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))

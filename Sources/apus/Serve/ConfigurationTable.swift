@@ -68,6 +68,9 @@ extension ConfigurationKey {
         .integer(
             "auth.key-rotation-days", \.auth.keyRotationDays, 1...3_650, unit: "days",
             "The age at which the key that signs access tokens is replaced; nobody is logged out by it."),
+        .integer(
+            "auth.password-cost", \.auth.passwordCost, 10...20,
+            "What a password costs to hash, as the logarithm of scrypt's N: 15 is some 60 ms and 32 MiB."),
         .choice("auth.device-policy", \.auth.devicePolicy, "What a login does to the account's other devices."),
         .list(
             "auth.clients", \.auth.clients, placeholder: "ID:SECRET:SCOPES,…",

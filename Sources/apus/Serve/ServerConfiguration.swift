@@ -39,6 +39,7 @@ struct ServerConfiguration: Sendable, Equatable {
         var accessTokenSeconds = 900
         var refreshTokenDays = 60
         var keyRotationDays = 30
+        var passwordCost = 15
         var devicePolicy = DevicePolicy.all
         var clients: [ServiceClient] = []
     }

@@ -48,7 +48,10 @@ struct HTTPAccountTests {
             _ = try await server.send(.PATCH, HTTPPath.account, alice, ProfileUpdate(avatar: "a.png"))
             let profile = try await server.get(HTTPPath.account, alice).json(AccountProfile.self)
             #expect(profile == AccountProfile(id: alice.id, username: "alice", displayName: "Alice 🐦", avatar: "a.png", bio: "a\nb"))
-            for bad in [ProfileUpdate(displayName: " "), ProfileUpdate(displayName: "a\u{1B}[2J"), ProfileUpdate(bio: String(repeating: "x", count: 1025))] {
+            for bad in [
+                ProfileUpdate(displayName: " "), ProfileUpdate(displayName: "a\u{1B}[2J"),
+                ProfileUpdate(bio: String(repeating: "x", count: 1025)),
+            ] {
                 let answer = try await server.send(.PATCH, HTTPPath.account, alice, bad)
                 #expect(answer.status == 400)
                 #expect(try answer.problem().code == .invalidArgument)
@@ -77,7 +80,8 @@ struct HTTPAccountTests {
             #expect(try await server.get("\(HTTPPath.accounts)/99", alice).problem().code == .notFound)
             #expect(try await server.get("\(HTTPPath.accounts)/bob", alice).problem().code == .notFound)
             let many = Array(repeating: "1", count: UserRole.idsMax + 1).joined(separator: ",")
-            for query in ["", "?prefix=a&limit=0", "?prefix=a&limit=101", "?prefix=a&limit=x", "?ids=a", "?ids=\(many)", "?ids=1&prefix=a"] {
+            for query in ["", "?prefix=a&limit=0", "?prefix=a&limit=101", "?prefix=a&limit=x", "?ids=a", "?ids=\(many)", "?ids=1&prefix=a"]
+            {
                 #expect(try await server.get(HTTPPath.accounts + query, alice).problem().code == .invalidArgument)
             }
         }

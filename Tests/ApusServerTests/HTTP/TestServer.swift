@@ -46,6 +46,23 @@ struct NoHandover: Handover {
     func repair(_ head: ConversationHead, audience: Audience) {}
 }
 
+/// Keeps every line of a log, of any level.
+struct LogCapture: LogHandler {
+    let lines: NIOLockedValueBox<[String]>
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.trace
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let all = metadata.merging(event.metadata ?? [:]) { $1 }
+        lines.withLockedValue { $0.append("\(event.level) \(event.message) \(all)") }
+    }
+}
+
 /// What came back over HTTP.
 struct Answer: Sendable {
     var status: Int
@@ -91,11 +108,12 @@ struct TestServer: Sendable {
         var roles: [any HTTPRole] = []
         var schedule = KeySchedule()
         var socket = NetworkAddress(host: "127.0.0.1", port: 9000)
+        var logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
     }
 
     static func run(_ options: Options = Options(), _ body: @Sendable (TestServer) async throws -> Void) async throws {
         let (store, routes, sessions, clock) = (options.store, MemoryRouteTable(), ClosedSessions(), TestClock())
-        let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        let logger = options.logger
         let ids = IDGenerator(node: 1, clock: clock)
         let scrypt = ScryptPasswordHasher(parameters: .init(logRounds: 2), threads: 1)
         let keys = KeyRing(store: store, schedule: options.schedule, clock: clock, logger: logger)

@@ -36,21 +36,24 @@ struct SQLiteConversationStore: ConversationStore {
     }
 
     func conversations(of account: AccountID, after: ConversationID?, limit: Int) async throws -> [ConversationInfo] {
-        try await database.read { session in
+        // Recent heads before the snapshot: see the reads of the log.
+        let recent = log.recentHeads().heads
+        return try await database.read { session in
             try session.rows(
                 """
                 \(Self.infoColumns) WHERE m.account = ? AND m.left_seq IS NULL AND m.conversation > ?
                 ORDER BY m.conversation LIMIT ?
                 """, .id(account), .after(after), .count(max(0, limit))
-            ).map(Self.info)
+            ).map { try Self.info($0, recent) }
         }
     }
 
     func conversation(_ id: ConversationID, of account: AccountID) async throws -> ConversationInfo? {
-        try await database.read { session in
+        let recent = log.recentHeads().heads
+        return try await database.read { session in
             try session.row(
                 "\(Self.infoColumns) WHERE m.account = ? AND m.conversation = ? ORDER BY m.joined_seq DESC LIMIT 1", .id(account), .id(id)
-            ).map(Self.info)
+            ).map { try Self.info($0, recent) }
         }
     }
 
@@ -90,7 +93,7 @@ struct SQLiteConversationStore: ConversationStore {
         }
     }
 
-    private static func save(_ mark: Mark, _ session: any SQLSession) throws {
+    private static func save(_ mark: Mark, _ session: SQLiteSession) throws {
         let isMember = try session.row(
             "SELECT 1 FROM membership WHERE conversation = ? AND account = ? AND left_seq IS NULL", .id(mark.conversation),
             .id(mark.account))
@@ -109,7 +112,7 @@ struct SQLiteConversationStore: ConversationStore {
             .id(mark.conversation), .id(mark.account), read, delivered)
     }
 
-    private static func direct(_ low: AccountID, _ high: AccountID, _ session: any SQLSession) throws -> Conversation? {
+    private static func direct(_ low: AccountID, _ high: AccountID, _ session: SQLiteSession) throws -> Conversation? {
         try session.row(
             """
             SELECT c.kind, c.title, c.created_at, c.id FROM direct_conversation d JOIN conversation c ON c.id = d.conversation
@@ -125,11 +128,12 @@ struct SQLiteConversationStore: ConversationStore {
         LEFT JOIN mark k ON k.conversation = m.conversation AND k.account = m.account
         """
 
-    private static func info(_ row: SQLRow) throws -> ConversationInfo {
+    private static func info(_ row: SQLRow, _ recent: [ConversationID: LogHead]) throws -> ConversationInfo {
         let conversation = try Conversation(row, id: row.id(3))
+        let head = max(try row.seq(7), recent[conversation.id]?.seq ?? 0)
         return ConversationInfo(
             id: conversation.id, kind: conversation.kind, title: conversation.title, peer: row.isNull(4) ? nil : try row.id(4),
-            memberCount: Int(try row.integer(5)), head: row.isNull(6) ? try row.seq(7) : try row.seq(6),
+            memberCount: Int(try row.integer(5)), head: row.isNull(6) ? head : try row.seq(6),
             read: row.isNull(8) ? 0 : try row.seq(8))
     }
 }

@@ -3,6 +3,7 @@ import ApusProtocol
 import Foundation
 import GRDB
 import GRDBSQLite
+import NIOConcurrencyHelpers
 
 /// The database file of a data directory: one connection that writes, some that read, one that checkpoints.
 final class SQLiteDatabase: SQLDriver {
@@ -10,13 +11,14 @@ final class SQLiteDatabase: SQLDriver {
     let pool: DatabasePool
     private let lock: DirectoryLock
     private let checkpointer: WALCheckpointer
+    private let isClosed = NIOLockedValueBox(false)
 
     /// "Apus" in the header of the file: another program's database is not migrated by mistake.
     private static let applicationID: Int32 = 0x4170_7573
 
     init(directory: URL, options: SQLiteStore.Options) throws(StoreOpenError) {
         lock = try DirectoryLock(directory: directory)
-        path = directory.appendingPathComponent("apus.sqlite").path
+        path = Self.file(in: directory)
         do {
             try Self.makeFile(path)
             pool = try Self.openPool(path, options)
@@ -26,11 +28,24 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    /// Waits for what is running, writes the log back into the file and closes it.
+    deinit {
+        // Whoever wants to know about errors calls `close()`; what is committed is safe either way.
+        try? close()
+    }
+
+    /// Waits for what is running, writes the write-ahead log back into the file, closes it and lets the directory go.
     func close() throws {
+        let isFirst = isClosed.withLockedValue { closed in
+            defer { closed = true }
+            return !closed
+        }
+        guard isFirst else { return }
+        defer { lock.release() }
         try checkpointer.stop()
         try pool.close()
     }
+
+    static func file(in directory: URL) -> String { directory.appendingPathComponent("apus.sqlite").path }
 
     // MARK: Opening
 
@@ -69,10 +84,12 @@ final class SQLiteDatabase: SQLDriver {
 
     private static func configureWriter(_ database: Database, _ options: SQLiteStore.Options) throws {
         // GRDB sets NORMAL when it turns WAL on, after `prepareDatabase`; so FULL is set here, and what holds is read back.
+        // Deleted content is overwritten, not just marked as free, whatever the library's default is.
         try database.execute(
             sql: """
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 0;
+                PRAGMA secure_delete = ON;
                 PRAGMA journal_size_limit = \(options.walBytesMax);
                 PRAGMA cache_size = -\(options.writerCacheBytes / 1024);
                 """)
@@ -106,13 +123,13 @@ final class SQLiteDatabase: SQLDriver {
     }
 
     /// Finds damage before anything is written. `quick_check` reads the whole file, some 500 MB a second: up to a size all of it is
-    /// checked at every start; of larger files all tables but the logs' own, which make up nearly all of it. `check()` does the
-    /// rest on demand, and a damaged page of a log is reported when it is read.
+    /// checked at every start; of larger files all tables but the logs' own, which make up nearly all of it. ``SQLiteStore/check()``
+    /// does the rest on demand, and a damaged page of a log is reported when it is read.
     private static func check(_ database: Database, _ path: String, _ options: SQLiteStore.Options) throws {
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
         if size <= options.fullCheckBytesMax { return try quickCheck(database, path, "quick_check(1)") }
         let tables = try String.fetchAll(database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
-        for table in tables where !SQLiteSchema.logTables.contains(table) {
+        for table in tables where !LogTables.names.contains(table) {
             try quickCheck(database, path, "quick_check('\(table)')")
         }
     }
@@ -122,7 +139,7 @@ final class SQLiteDatabase: SQLDriver {
         guard answer == "ok" else { throw StoreOpenError(.corrupt, path, answer ?? "no answer to \(pragma)") }
     }
 
-    private static func openError(_ error: any Error, _ path: String) -> StoreOpenError {
+    static func openError(_ error: any Error, _ path: String) -> StoreOpenError {
         if let error = error as? StoreOpenError { return error }
         switch resultCode(error) {
         case SQLITE_CORRUPT, SQLITE_NOTADB: return StoreOpenError(.corrupt, path, String(describing: error))
@@ -132,12 +149,7 @@ final class SQLiteDatabase: SQLDriver {
 
     // MARK: Transactions
 
-    func read<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value {
-        try await readSession { try body($0) }
-    }
-
-    /// Like ``read(_:)``, for what only SQLite's session can do.
-    func readSession<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
+    func read<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
             pool.asyncRead { result in
                 continuation.resume(with: Result { try Self.mapErrors { try body(SQLiteSession(database: result.get())) } })
@@ -145,7 +157,7 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    func write<Value: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> Value) async throws -> Value {
+    func write<Value: Sendable>(_ body: @escaping @Sendable (SQLiteSession) throws -> Value) async throws -> Value {
         // Not GRDB's own async method: that one gives up when the task is cancelled, and then nobody knows what was stored.
         try await withCheckedThrowingContinuation { continuation in
             pool.asyncWrite { database in
@@ -170,10 +182,28 @@ final class SQLiteDatabase: SQLDriver {
         }
     }
 
-    /// Copies the database as it is at one moment; the copy is synced before this returns.
-    func backup(to file: URL) throws {
-        try Self.mapErrors {
-            try pool.read { database in try database.execute(sql: "VACUUM INTO ?", arguments: [file.path]) }
+    /// Copies the database file at `path`, as it is at one moment, through a connection of its own that only reads; it may belong to a
+    /// server that runs.
+    static func backup(_ path: String, to file: URL) throws {
+        guard FileManager.default.fileExists(atPath: path) else { throw StoreOpenError(.unusable, path, "there is no such database") }
+        guard !FileManager.default.fileExists(atPath: file.path) else {
+            throw ApusError(.conflict, "\(file.path) exists already")
+        }
+        try mapErrors {
+            var readOnly = Configuration()
+            readOnly.readonly = true
+            readOnly.busyMode = .timeout(5)
+            let source = try DatabaseQueue(path: path, configuration: readOnly)
+            do {
+                try makeFile(file.path)
+                let copy = try DatabaseQueue(path: file.path)
+                try source.backup(to: copy)
+                try copy.close()
+            } catch {
+                // A copy that is not whole must not be taken for one.
+                try? FileManager.default.removeItem(at: file)
+                throw error
+            }
         }
     }
 

@@ -4,38 +4,142 @@ import GRDB
 import NIOConcurrencyHelpers
 
 /// ``EntryLog`` of the embedded store.
+///
+/// A commit writes rows to the end of one table without an index, `entry_log`. What is in that table and not yet in those for
+/// reading is in memory too, so readers find it there; slices of it move over with later commits. The directory's lock makes
+/// this process the only writer, so what is in memory is right.
 final class SQLiteEntryLog: EntryLog {
-    private let database: SQLiteDatabase
-    private let options: SQLiteStore.Options
-    /// Conversations as they are after the last commit. This process is the only one that writes.
-    private let states = NIOLockedValueBox<[ConversationID: ConversationState]>([:])
-
-    init(database: SQLiteDatabase, options: SQLiteStore.Options) {
-        self.database = database
-        self.options = options
+    /// What readers share with the writer. Changed only on the writer's queue, after a commit.
+    struct Shared: Sendable {
+        var recent = RecentEntries()
+        var position: UInt64 = 0
+        /// Conversations as they are after the last commit.
+        var states: BoundedCache<ConversationID, ConversationState>
     }
 
-    func append(_ batch: [NewEntry]) throws -> [AppendOutcome] {
-        do {
-            return try database.onWriter { connection in
-                let session = SQLiteSession(database: connection)
-                let plan = try AppendPlan(batch, membersMax: options.membersMax, source: Source(log: self, session: session))
-                guard !plan.entries.isEmpty else { return plan.outcomes }
-                try connection.inTransaction(.immediate) {
-                    try write(plan, session)
-                    return .commit
-                }
-                states.withLockedValue { $0.merge(plan.states) { $1 } }
-                return plan.outcomes
-            }
-        } catch {
-            // Nobody knows what became of the commit: what is on disk decides.
-            states.withLockedValue { $0.removeAll() }
-            throw error
+    let database: SQLiteDatabase
+    let shared: NIOLockedValueBox<Shared>
+    private let membersMax: Int
+    /// Used on the writer's queue only.
+    private let writer: NIOLockedValueBox<WriterState>
+
+    private struct WriterState: Sendable {
+        var flush: LogFlush
+        /// An append failed: whether it was committed after all is to be found out before the next.
+        var isInDoubt = false
+    }
+
+    init(database: SQLiteDatabase, options: SQLiteStore.Options) throws {
+        self.database = database
+        membersMax = options.membersMax
+        let flush = LogFlush(
+            entriesMin: options.recentEntriesMin, bytesMin: options.recentBytesMin, sliceMin: options.flushSliceMin)
+        writer = NIOLockedValueBox(WriterState(flush: flush))
+        // A conversation costs some 500 bytes, a member about 80.
+        let states = BoundedCache<ConversationID, ConversationState>(costMax: options.conversationCacheCost) { $0.roster.members.count + 6 }
+        shared = NIOLockedValueBox(Shared(states: states))
+        try database.onWriter { try load(SQLiteSession(database: $0)) }
+    }
+
+    /// Takes what is on disk as the truth.
+    private func load(_ session: SQLiteSession) throws {
+        let tables = LogTables(session: session)
+        let recent = try tables.recentEntries()
+        let position = try tables.lastPosition()
+        let deletedThrough = try tables.deletedThrough()
+        writer.withLockedValue { writer in
+            writer.flush.state = .idle
+            writer.flush.deletedThrough = deletedThrough
+        }
+        shared.withLockedValue { shared in
+            shared.recent = recent
+            shared.position = position
+            shared.states.removeAll()
         }
     }
 
-    private struct Source: AppendSource {
+    // MARK: Appending
+
+    func append(_ batch: [NewEntry]) throws -> [AppendOutcome] {
+        try database.onWriter { connection in
+            let session = SQLiteSession(database: connection)
+            try settleDoubt(session)
+            var planned: (plan: AppendPlan, entries: [LoggedEntry], slice: FlushSlice)?
+            var outcomes: [AppendOutcome] = []
+            do {
+                // The plan reads within the transaction: one lock instead of one for each entry.
+                try connection.inTransaction(.immediate) {
+                    let plan = try AppendPlan(batch, membersMax: membersMax, source: WriterSource(log: self, session: session))
+                    outcomes = plan.outcomes
+                    guard !plan.entries.isEmpty else { return .rollback }
+                    let entries = logged(plan.entries)
+                    let slice = nextSlice(appending: entries.count)
+                    try write(plan, entries, slice, session)
+                    planned = (plan, entries, slice)
+                    return .commit
+                }
+            } catch {
+                writer.withLockedValue { $0.isInDoubt = true }
+                throw error
+            }
+            if let planned { publish(planned.plan, planned.entries, planned.slice) }
+            return outcomes
+        }
+    }
+
+    /// After a failed commit memory is right if nothing of it is on disk. Otherwise everything is loaded anew.
+    private func settleDoubt(_ session: SQLiteSession) throws {
+        guard writer.withLockedValue(\.isInDoubt) else { return }
+        let position = try LogTables(session: session).lastPosition()
+        if position != shared.withLockedValue(\.position) { try load(session) }
+        writer.withLockedValue { $0.isInDoubt = false }
+    }
+
+    private func logged(_ planned: [PlannedEntry]) -> [LoggedEntry] {
+        var position = shared.withLockedValue(\.position)
+        return planned.map { planned in
+            position += 1
+            return LoggedEntry(position: position, clientID: planned.entry.clientID, entry: planned.entry.entry(seq: planned.seq))
+        }
+    }
+
+    private func write(_ plan: AppendPlan, _ entries: [LoggedEntry], _ slice: FlushSlice, _ session: SQLiteSession) throws {
+        for planned in plan.entries {
+            for effect in planned.effects { try session.write(effect, of: planned.entry.conversation, seq: planned.seq) }
+        }
+        let tables = LogTables(session: session)
+        try tables.append(entries)
+        switch slice.work {
+        case .none: break
+        case .move(let entries): try tables.move(entries)
+        case .delete(let after, let through): try tables.deleteLog(after: after, through: through)
+        }
+    }
+
+    private func publish(_ plan: AppendPlan, _ entries: [LoggedEntry], _ slice: FlushSlice) {
+        shared.withLockedValue { shared in
+            for entry in entries { shared.recent.append(entry) }
+            shared.position = entries.last?.position ?? shared.position
+            for (id, state) in plan.states { shared.states.insert(state, for: id) }
+            for (id, count) in slice.moved { shared.recent.removeFirst(count, of: id) }
+        }
+        writer.withLockedValue { writer in
+            writer.flush.state = slice.next
+            writer.flush.deletedThrough = slice.deletedThrough
+        }
+    }
+
+    private func nextSlice(appending rows: Int) -> FlushSlice {
+        writer.withLockedValue { writer in
+            shared.withLockedValue { shared in
+                FlushSlice(&writer.flush, appending: rows, to: shared.recent, end: shared.position)
+            }
+        }
+    }
+
+    // MARK: What is stored, for the writer
+
+    struct WriterSource: AppendSource {
         let log: SQLiteEntryLog
         let session: SQLiteSession
 
@@ -43,120 +147,31 @@ final class SQLiteEntryLog: EntryLog {
         func entry(named name: EntryName) throws -> Entry? { try log.entry(named: name, session) }
     }
 
-    private func write(_ plan: AppendPlan, _ session: SQLiteSession) throws {
-        var position = try session.row("SELECT MAX(position) FROM entry").map { $0.isNull(0) ? 0 : try $0.integer(0) } ?? 0
-        for planned in plan.entries {
-            position += 1
-            let entry = planned.entry
-            for effect in planned.effects { try session.write(effect, of: entry.conversation, seq: planned.seq) }
-            try session.execute(
-                "INSERT INTO entry (position, conversation, seq, sender, client_id, id, at, kind, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                .integer(position), .id(entry.conversation), .seq(planned.seq), .id(entry.sender), .text(entry.clientID), .id(entry.id),
-                .time(entry.at), .text(entry.kind.rawValue), .text(entry.body))
-            try session.execute(
-                "UPDATE conversation SET head = ?, moved = ? WHERE id = ?", .seq(planned.seq), .integer(position), .id(entry.conversation))
+    /// The conversation after the last commit; on the writer's queue only, where nothing can change meanwhile.
+    func state(of id: ConversationID, _ session: SQLiteSession) throws -> ConversationState? {
+        if let state = shared.withLockedValue({ $0.states.value(for: id) }) { return state }
+        guard let row = try session.row("SELECT kind, title, created_at, head FROM conversation WHERE id = ?", .id(id)) else { return nil }
+        let conversation = try Conversation(row, id: id)
+        let head = try row.seq(3)
+        let members = try session.rows(
+            "SELECT account, joined_seq, role FROM membership WHERE conversation = ? AND left_seq IS NULL", .id(id))
+        let roster = Roster(try members.map(Member.init))
+        return shared.withLockedValue { shared in
+            let state = ConversationState(conversation: conversation, head: shared.recent.heads[id]?.seq ?? head, roster: roster)
+            shared.states.insert(state, for: id)
+            return state
         }
     }
 
-    // MARK: Reading on the writer's connection
-
-    /// The conversation after the last commit; call it on the writer's queue only.
-    func state(of id: ConversationID, _ session: SQLiteSession) throws -> ConversationState? {
-        if let state = states.withLockedValue({ $0[id] }) { return state }
-        guard let row = try session.row("SELECT kind, title, created_at, head FROM conversation WHERE id = ?", .id(id)) else { return nil }
-        let conversation = try Conversation(row, id: id)
-        let members = try session.rows(
-            "SELECT account, joined_seq, role FROM membership WHERE conversation = ? AND left_seq IS NULL", .id(id))
-        let state = ConversationState(
-            conversation: conversation, head: try row.seq(3), roster: Roster(try members.map(Member.init)))
-        states.withLockedValue { $0[id] = state }
-        return state
-    }
-
-    func entry(named name: EntryName, _ session: any SQLSession) throws -> Entry? {
-        try session.row(
-            "SELECT conversation, seq, id, sender, at, kind, body FROM entry WHERE conversation = ? AND sender = ? AND client_id = ?",
-            .id(name.conversation), .id(name.sender), .text(name.clientID)
-        ).map(Entry.init)
+    /// On the writer's queue only.
+    func entry(named name: EntryName, _ session: SQLiteSession) throws -> Entry? {
+        if let entry = shared.withLockedValue({ $0.recent.entry(named: name) }) { return entry }
+        return try LogTables(session: session).entry(named: name)
     }
 
     func audience(of id: ConversationID) async throws -> Audience? {
-        if let state = states.withLockedValue({ $0[id] }) { return state.roster.audience }
+        if let state = shared.withLockedValue({ $0.states.value(for: id) }) { return state.roster.audience }
+        // On the writer's queue: a state that was read elsewhere may be old when it gets into the cache.
         return try await database.onWriterQueue { try self.state(of: id, $0)?.roster.audience }
-    }
-
-    // MARK: Reading
-
-    func entries(of conversation: ConversationID, in range: ClosedRange<Seq>, limit: Int, bytesMax: Int) async throws -> [Entry] {
-        try await database.readSession { session in
-            var entries: [Entry] = []
-            var bytes = 0
-            try session.forEachRow(
-                """
-                SELECT conversation, seq, id, sender, at, kind, body FROM entry
-                WHERE conversation = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?
-                """, [.id(conversation), .seq(range.lowerBound), .seq(range.upperBound), .count(limit)]
-            ) { row in
-                let entry = try Entry(row)
-                bytes += entry.body.utf8.count
-                if !entries.isEmpty && bytes > bytesMax { return false }
-                entries.append(entry)
-                return true
-            }
-            return entries
-        }
-    }
-
-    func head(of conversation: ConversationID) async throws -> Seq {
-        try await database.read { try $0.row("SELECT head FROM conversation WHERE id = ?", .id(conversation))?.seq(0) ?? 0 }
-    }
-
-    func heads(of account: AccountID, since: LogPosition, after: ConversationID?, limit: Int) async throws -> HeadPage {
-        try await database.readSession { session in
-            let position = try Self.position(session)
-            let since = since.rawValue > position.rawValue ? .start : since
-            var heads: [ConversationHead] = []
-            let rows = try session.rows(
-                """
-                SELECT m.conversation, m.joined_seq, m.left_seq, c.head, k.read_seq FROM membership m
-                JOIN conversation c ON c.id = m.conversation
-                LEFT JOIN mark k ON k.conversation = m.conversation AND k.account = m.account
-                WHERE m.account = ? AND m.conversation > ? AND c.moved > ? ORDER BY m.conversation, m.joined_seq
-                """, .id(account), .after(after), .integer(Int64(clamping: since.rawValue)))
-            for row in rows {
-                let conversation: ConversationID = try row.id(0)
-                let left = row.isNull(2) ? try row.seq(3) : try row.seq(2)
-                let head = ConversationHead(conversation: conversation, seq: left, read: row.isNull(4) ? 0 : try row.seq(4))
-                if heads.last?.conversation == conversation {
-                    heads[heads.count - 1] = head
-                } else if heads.count == limit {
-                    return HeadPage(heads: heads, position: position, next: heads.last?.conversation)
-                } else {
-                    heads.append(head)
-                }
-            }
-            return HeadPage(heads: heads, position: position)
-        }
-    }
-
-    func movedHeads(since: LogPosition, limit: Int) async throws -> HeadPage {
-        try await database.readSession { session in
-            let position = try Self.position(session)
-            let rows = try session.rows(
-                "SELECT id, head, moved FROM conversation WHERE moved > ? ORDER BY moved LIMIT ?",
-                .integer(Int64(clamping: since.rawValue)), .count(limit))
-            let heads = try rows.map { ConversationHead(conversation: try $0.id(0), seq: try $0.seq(1)) }
-            guard rows.count == limit, let last = rows.last else { return HeadPage(heads: heads, position: position) }
-            return HeadPage(heads: heads, position: LogPosition(rawValue: try last.seq(2)))
-        }
-    }
-
-    func position() async throws -> LogPosition {
-        try await database.readSession(Self.position)
-    }
-
-    private static func position(_ session: SQLiteSession) throws -> LogPosition {
-        let row = try session.row("SELECT MAX(position) FROM entry")
-        return LogPosition(rawValue: try row.map { $0.isNull(0) ? 0 : try $0.seq(0) } ?? 0)
     }
 }

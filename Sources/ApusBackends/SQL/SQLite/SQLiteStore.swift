@@ -19,6 +19,14 @@ public final class SQLiteStore: Sendable {
         /// About how large the write-ahead log gets while nobody holds it up.
         public var walBytesMax = 64 << 20
         public var writerCacheBytes = 64 << 20
+        /// So many entries, or bodies of so many bytes, gather in the commit log and in memory before they move to the tables for
+        /// reading; about half as many again may gather while they do.
+        public var recentEntriesMin = 65_536
+        public var recentBytesMin = 32 << 20
+        /// That move goes on in slices of at least this many entries.
+        public var flushSliceMin = 128
+        /// What is kept in memory of conversations: one for each member and six for each conversation, some 80 bytes each.
+        public var conversationCacheCost = 400_000
 
         public init() {}
     }
@@ -35,7 +43,12 @@ public final class SQLiteStore: Sendable {
     /// Opens `apus.sqlite` in the directory, makes both if they are missing, and brings an older schema forward.
     public init(directory: URL, options: Options = Options()) throws(StoreOpenError) {
         let database = try SQLiteDatabase(directory: directory, options: options)
-        let log = SQLiteEntryLog(database: database, options: options)
+        let log: SQLiteEntryLog
+        do {
+            log = try SQLiteEntryLog(database: database, options: options)
+        } catch {
+            throw SQLiteDatabase.openError(error, database.path)
+        }
         self.database = database
         self.log = log
         accounts = SQLAccountStore(driver: database)
@@ -50,9 +63,21 @@ public final class SQLiteStore: Sendable {
         try database.close()
     }
 
+    /// What a full check of the file finds; nothing: it is sound. Reads all of it, some 500 MB a second, while the server goes on.
+    public func check() async throws -> [String] {
+        try await database.read { session in
+            try session.rows("PRAGMA integrity_check").map { try $0.text(0) }.filter { $0 != "ok" }
+        }
+    }
+
     /// Writes a copy of the database, as it is at one moment, to a file that must not exist yet; the server goes on meanwhile.
     /// Blocks until the copy is on disk.
     public func backup(to file: URL) throws {
-        try database.backup(to: file)
+        try SQLiteDatabase.backup(database.path, to: file)
+    }
+
+    /// Writes a copy of the database of a data directory, whether a server runs on it or not. Blocks until the copy is on disk.
+    public static func backup(directory: URL, to file: URL) throws {
+        try SQLiteDatabase.backup(SQLiteDatabase.file(in: directory), to: file)
     }
 }

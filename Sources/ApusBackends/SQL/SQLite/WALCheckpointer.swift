@@ -29,9 +29,9 @@ final class WALCheckpointer: Sendable {
             // Unretained: `stop` takes the hook away before this object can go.
             _ = sqlite3_wal_hook(
                 database.sqliteConnection,
-                { context, _, _, pages in
-                    guard let context else { return SQLITE_OK }
-                    Unmanaged<WALCheckpointer>.fromOpaque(context).takeUnretainedValue().logGrew(toPages: Int(pages))
+                { context, connection, _, pages in
+                    guard let context, let connection else { return SQLITE_OK }
+                    Unmanaged<WALCheckpointer>.fromOpaque(context).takeUnretainedValue().logGrew(toPages: Int(pages), connection)
                     return SQLITE_OK
                 }, Unmanaged.passUnretained(self).toOpaque())
         }
@@ -46,29 +46,28 @@ final class WALCheckpointer: Sendable {
         }
     }
 
-    private func logGrew(toPages pages: Int) {
+    /// Called on the writer's queue after each commit.
+    private func logGrew(toPages pages: Int, _ writer: OpaquePointer) {
         guard pages >= pagesMin else { return }
         let isFirst = isScheduled.withLockedValue { scheduled in
             defer { scheduled = true }
             return !scheduled
         }
         if isFirst { queue.async { self.run(logPages: pages) } }
+        // The other thread does not get its turn: a slow commit is better than a full disk.
+        if pages >= 2 * pagesMax { sqlite3_wal_checkpoint_v2(writer, nil, SQLITE_CHECKPOINT_PASSIVE, nil, nil) }
     }
 
     private func run(logPages: Int) {
         defer { isScheduled.withLockedValue { $0 = false } }
         // A checkpoint that fails (a full disk) is tried again after the next commit; the log has all that is needed.
-        let rest = connection.writeWithoutTransaction { Self.checkpoint($0, SQLITE_CHECKPOINT_PASSIVE) }
-        guard logPages >= pagesMax, rest != nil else { return }
+        guard connection.writeWithoutTransaction({ Self.checkpoint($0, SQLITE_CHECKPOINT_PASSIVE) }), logPages >= pagesMax else { return }
+        // What was committed meanwhile, so that little is left for the writer.
         _ = connection.writeWithoutTransaction { Self.checkpoint($0, SQLITE_CHECKPOINT_PASSIVE) }
         _ = pool.writeWithoutTransaction { Self.checkpoint($0, SQLITE_CHECKPOINT_PASSIVE) }
     }
 
-    /// Returns how many pages are left in the log; nil when it failed.
-    private static func checkpoint(_ database: Database, _ mode: Int32) -> Int? {
-        var pages: Int32 = 0
-        var copied: Int32 = 0
-        let result = sqlite3_wal_checkpoint_v2(database.sqliteConnection, nil, mode, &pages, &copied)
-        return result == SQLITE_OK ? Int(pages - copied) : nil
+    private static func checkpoint(_ database: Database, _ mode: Int32) -> Bool {
+        sqlite3_wal_checkpoint_v2(database.sqliteConnection, nil, mode, nil, nil) == SQLITE_OK
     }
 }

@@ -1,0 +1,145 @@
+import Foundation
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+
+/// How a process ended.
+public enum ProcessExit: Hashable, Sendable, CustomStringConvertible {
+    case code(Int32)
+    case signal(Int32)
+
+    public var description: String {
+        switch self {
+        case .code(let code): "exit code \(code)"
+        case .signal(let signal): "signal \(signal)"
+        }
+    }
+}
+
+/// One life of one child process: its lines of standard output and its end as futures, its standard error in a bounded log.
+///
+/// It does not outlive this process: a watchdog kills it when this process ends in whatever way.
+final class ChildProcess: Sendable {
+    let firstLine: EventLoopFuture<String>
+    let exit: EventLoopFuture<ProcessExit>
+    let id: Int32
+    private let hasEnded: NIOLockedValueBox<Bool>
+
+    /// - Throws: what `Process.run` throws when the program cannot be started.
+    init(binary: URL, arguments: [String], environment: [String: String], log: ProcessLog) throws {
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        let firstLine = loop.makePromise(of: String.self)
+        let exit = loop.makePromise(of: ProcessExit.self)
+        let hasEnded = NIOLockedValueBox(false)
+        self.hasEnded = hasEnded
+        self.firstLine = firstLine.futureResult
+        self.exit = exit.futureResult
+
+        let process = Process()
+        process.executableURL = binary
+        process.arguments = arguments
+        process.environment = environment
+        process.standardInput = FileHandle.nullDevice
+        let output = Pipe()
+        let errors = Pipe()
+        process.standardOutput = output
+        process.standardError = errors
+        process.terminationHandler = { process in
+            hasEnded.withLockedValue { $0 = true }
+            let status = process.terminationStatus
+            exit.succeed(process.terminationReason == .exit ? .code(status) : .signal(status))
+        }
+        // Each pipe is read on its own, so that neither can fill up while the other one is waited for.
+        let lines = LineSplitter { firstLine.succeed($0) }
+        output.fileHandleForReading.readabilityHandler = { handle in
+            let bytes = handle.availableData
+            if bytes.isEmpty {
+                handle.readabilityHandler = nil
+                firstLine.fail(ServerProcessError("standard output ended before the first line"))
+            } else {
+                lines.add(bytes)
+            }
+        }
+        errors.fileHandleForReading.readabilityHandler = { handle in
+            let bytes = handle.availableData
+            if bytes.isEmpty { handle.readabilityHandler = nil } else { log.add(bytes) }
+        }
+        do {
+            try process.run()
+        } catch {
+            output.fileHandleForReading.readabilityHandler = nil
+            errors.fileHandleForReading.readabilityHandler = nil
+            firstLine.fail(error)
+            exit.fail(error)
+            throw error
+        }
+        id = process.processIdentifier
+        try watch(over: id, until: exit.futureResult)
+    }
+
+    /// Does nothing when it has ended.
+    func send(signal: Int32) {
+        // The number of a process that was just reaped is not used again that soon; of one that ended long ago it may be.
+        hasEnded.withLockedValue { hasEnded in
+            if !hasEnded { _ = Foundation.kill(id, signal) }
+        }
+    }
+
+    private func watch(over id: Int32, until exit: EventLoopFuture<ProcessExit>) throws {
+        let watchdog = Process()
+        watchdog.executableURL = URL(filePath: "/bin/sh")
+        // A line says that the child has ended; the end of the pipe without one says that this process has.
+        watchdog.arguments = ["-c", "read -r done || kill -9 \(id)"]
+        let lifeline = Pipe()
+        watchdog.standardInput = lifeline
+        watchdog.standardOutput = FileHandle.nullDevice
+        watchdog.standardError = FileHandle.nullDevice
+        do {
+            try watchdog.run()
+        } catch {
+            _ = Foundation.kill(id, SIGKILL)
+            throw error
+        }
+        exit.whenComplete { _ in
+            // Fails only when the watchdog is gone, and then there is nothing to tell it.
+            try? lifeline.fileHandleForWriting.write(contentsOf: Data("done\n".utf8))
+        }
+    }
+}
+
+/// Standard error of all lives of a server, for the message of a failed test; keeps the end of what is too long.
+public final class ProcessLog: Sendable {
+    private static let bytesMax = 256 << 10
+    private let bytes = NIOLockedValueBox(Data())
+
+    init() {}
+
+    func add(_ more: Data) {
+        bytes.withLockedValue { bytes in
+            bytes.append(more)
+            if bytes.count > 2 * Self.bytesMax { bytes = Data(bytes.suffix(Self.bytesMax)) }
+        }
+    }
+
+    public var text: String { String(decoding: bytes.withLockedValue { $0.suffix(Self.bytesMax) }, as: UTF8.self) }
+
+    func tail(lines: Int) -> String { text.split(separator: "\n").suffix(lines).joined(separator: "\n") }
+}
+
+/// Hands on whole lines.
+private final class LineSplitter: Sendable {
+    private let rest = NIOLockedValueBox(Data())
+    private let onLine: @Sendable (String) -> Void
+
+    init(onLine: @escaping @Sendable (String) -> Void) { self.onLine = onLine }
+
+    func add(_ bytes: Data) {
+        let lines = rest.withLockedValue { rest -> [Data] in
+            rest.append(bytes)
+            var lines = rest.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { Data($0) }
+            rest = lines.removeLast()
+            return lines
+        }
+        for line in lines { onLine(String(decoding: line, as: UTF8.self)) }
+    }
+}
