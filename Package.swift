@@ -180,7 +180,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
-            exclude: ["requirements.txt", "socket_json.py", "oauth.py"], swiftSettings: strict),
+            exclude: ["oauth.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -16,12 +16,15 @@ public enum ProcessExit: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// One life of one child process: its lines of standard output and its end as futures, its standard error in a bounded log.
+/// One life of one child process: its first line of standard output and its end as futures, its outputs in bounded logs.
 ///
 /// It does not outlive this process: a watchdog kills it when this process ends in whatever way.
 final class ChildProcess: Sendable {
     let firstLine: EventLoopFuture<String>
     let exit: EventLoopFuture<ProcessExit>
+    /// Both outputs are read to their end.
+    let drained: EventLoopFuture<Void>
+    let output = ProcessLog()
     let id: Int32
     private let hasEnded: NIOLockedValueBox<Bool>
 
@@ -40,36 +43,29 @@ final class ChildProcess: Sendable {
         process.arguments = arguments
         process.environment = environment
         process.standardInput = FileHandle.nullDevice
-        let output = Pipe()
-        let errors = Pipe()
-        process.standardOutput = output
-        process.standardError = errors
+        let outputPipe = Pipe()
+        let errorPipe = Pipe()
+        process.standardOutput = outputPipe
+        process.standardError = errorPipe
         process.terminationHandler = { process in
             hasEnded.withLockedValue { $0 = true }
             let status = process.terminationStatus
             exit.succeed(process.terminationReason == .exit ? .code(status) : .signal(status))
         }
-        // Each pipe is read on its own, so that neither can fill up while the other one is waited for.
         let lines = LineSplitter { firstLine.succeed($0) }
-        output.fileHandleForReading.readabilityHandler = { handle in
-            let bytes = handle.availableData
-            if bytes.isEmpty {
-                handle.readabilityHandler = nil
-                firstLine.fail(ServerProcessError("standard output ended before the first line"))
-            } else {
-                lines.add(bytes)
-            }
+        let output = self.output
+        // Each pipe is read on its own, so that neither can fill up while the other one is waited for.
+        let outputEnd = Self.read(outputPipe, on: loop) { bytes in
+            output.add(bytes)
+            lines.add(bytes)
         }
-        errors.fileHandleForReading.readabilityHandler = { handle in
-            let bytes = handle.availableData
-            if bytes.isEmpty { handle.readabilityHandler = nil } else { log.add(bytes) }
-        }
+        let errorEnd = Self.read(errorPipe, on: loop) { log.add($0) }
+        drained = outputEnd.and(errorEnd).map { _ in }
+        outputEnd.whenComplete { _ in firstLine.fail(ServerProcessError("standard output ended before the first line")) }
         do {
             try process.run()
         } catch {
-            output.fileHandleForReading.readabilityHandler = nil
-            errors.fileHandleForReading.readabilityHandler = nil
-            firstLine.fail(error)
+            // With nobody to write to them the pipes end by themselves.
             exit.fail(error)
             throw error
         }
@@ -83,6 +79,22 @@ final class ChildProcess: Sendable {
         hasEnded.withLockedValue { hasEnded in
             if !hasEnded { _ = Foundation.kill(id, signal) }
         }
+    }
+
+    /// By NIO: a readability handler of Foundation's crashes on Linux when many pipes come and go.
+    private static func read(
+        _ pipe: Pipe, on loop: any EventLoop, _ take: @escaping @Sendable (Data) -> Void
+    ) -> EventLoopFuture<Void> {
+        let end = loop.makePromise(of: Void.self)
+        let descriptor = dup(pipe.fileHandleForReading.fileDescriptor)
+        NIOPipeBootstrap(group: loop)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(PipeReader(take)) }
+            }
+            .takingOwnershipOfDescriptor(input: descriptor)
+            .flatMap(\.closeFuture)
+            .cascade(to: end)
+        return end.futureResult
     }
 
     private func watch(over id: Int32, until exit: EventLoopFuture<ProcessExit>) throws {
@@ -107,7 +119,7 @@ final class ChildProcess: Sendable {
     }
 }
 
-/// Standard error of all lives of a server, for the message of a failed test; keeps the end of what is too long.
+/// What a process wrote, for the message of a failed test; keeps the end of what is too long.
 public final class ProcessLog: Sendable {
     private static let bytesMax = 256 << 10
     private let bytes = NIOLockedValueBox(Data())
@@ -124,6 +136,21 @@ public final class ProcessLog: Sendable {
     public var text: String { String(decoding: bytes.withLockedValue { $0.suffix(Self.bytesMax) }, as: UTF8.self) }
 
     func tail(lines: Int) -> String { text.split(separator: "\n").suffix(lines).joined(separator: "\n") }
+}
+
+private final class PipeReader: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let take: @Sendable (Data) -> Void
+
+    init(_ take: @escaping @Sendable (Data) -> Void) { self.take = take }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        take(Data(unwrapInboundIn(data).readableBytesView))
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
 
 /// Hands on whole lines.
