@@ -168,7 +168,16 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
-        .testTarget(name: "PlayTests", dependencies: ["ApusChaos", "ApusClient", "ApusTesting", "apus"], swiftSettings: strict),
+        .testTarget(
+            name: "PlayTests",
+            dependencies: [
+                "ApusChaos", "ApusClient", "ApusProtocol", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
             exclude: ["oauth.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),

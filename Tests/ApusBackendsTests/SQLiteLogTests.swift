@@ -216,6 +216,7 @@ import Testing
             }
             #expect(throws: ApusError.self, "an existing file is not overwritten") { try store.backup(to: file) }
             let copy = try SQLiteStore(directory: copyDirectory)
+            #expect(try await copy.check() == [])
             let entries = try await copy.log.entries(of: ConversationID(1), in: 1 ... .max, limit: 1000, bytesMax: .max)
             #expect(entries.count >= 51)
             #expect(entries.map(\.seq) == Array(1...UInt64(entries.count)))

@@ -121,7 +121,8 @@ import Testing
                 try #require(send == SendFrame(expected, ref: frame.ref), "\(bytes)")
                 accepted += 1
             case (let frame?, .other(let other)?): try #require(frame == other, "\(bytes)")
-            case (let oracle, let read): Issue.record("SwiftProtobuf: \(String(describing: oracle)), by hand: \(String(describing: read)), \(bytes)")
+            case (let oracle, let read):
+                Issue.record("SwiftProtobuf: \(String(describing: oracle)), by hand: \(String(describing: read)), \(bytes)")
                 return
             }
         }
@@ -145,7 +146,8 @@ import Testing
                 accepted += 1
             case (_, .other(let other)?): try #require(oracle == other, "\(bytes)")
             case (nil, nil) where oracle == nil: break
-            case (let expected, let read): Issue.record("SwiftProtobuf: \(String(describing: expected)), by hand: \(String(describing: read)), \(bytes)")
+            case (let expected, let read):
+                Issue.record("SwiftProtobuf: \(String(describing: expected)), by hand: \(String(describing: read)), \(bytes)")
                 return
             }
         }

@@ -35,7 +35,8 @@ struct FrameGenerator {
     mutating func entry() -> Entry {
         Entry(
             conversation: ConversationID(number()), seq: number(), id: EntryID(number()), sender: AccountID(number()),
-            at: Timestamp(milliseconds: Int64(bitPattern: number())), kind: Bool.random(using: &random) ? .text : EntryKind(rawValue: text()),
+            at: Timestamp(milliseconds: Int64(bitPattern: number())),
+            kind: Bool.random(using: &random) ? .text : EntryKind(rawValue: text()),
             body: text())
     }
 
@@ -68,7 +69,9 @@ struct FrameGenerator {
     }
 
     private mutating func scalar() -> Unicode.Scalar {
-        let ranges: [ClosedRange<UInt32>] = [0...0x1F, 0x20...0x7E, 0x22...0x22, 0x5C...0x5C, 0x7F...0x7FF, 0x2028...0x2029, 0xE000...0x10FFFF]
+        let ranges: [ClosedRange<UInt32>] = [
+            0...0x1F, 0x20...0x7E, 0x22...0x22, 0x5C...0x5C, 0x7F...0x7FF, 0x2028...0x2029, 0xE000...0x10FFFF,
+        ]
         let range = ranges[Int(random.next() % UInt64(ranges.count))]
         return Unicode.Scalar(UInt32.random(in: range, using: &random)) ?? "x"
     }

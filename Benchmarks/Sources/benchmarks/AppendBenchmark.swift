@@ -35,14 +35,14 @@ struct AppendBenchmark: AsyncParsableCommand {
         while filled < prefill {
             filled += try store.log.append(load.batch(4096)).count
         }
-        print("prefilled \(filled) entries in \(conversations) conversations, \(Int(Double(filled) / max(0.001, now() - start))) rows/s")
-        print("rows per transaction   rows/s   CPU µs per row   one append")
+        report("prefilled \(filled) entries in \(conversations) conversations, \(Int(Double(filled) / max(0.001, now() - start))) rows/s")
+        report("rows per transaction   rows/s   CPU µs per row   one append")
         for size in batches { try measure(size, store, &load) }
         try await reads(store, &load)
         try store.close()
         let opening = now()
         let reopened = try SQLiteStore(directory: directory)
-        print("opening again: \(Int((now() - opening) * 1000)) ms")
+        report("opening again: \(Int((now() - opening) * 1000)) ms")
         try reopened.close()
     }
 
@@ -64,7 +64,7 @@ struct AppendBenchmark: AsyncParsableCommand {
         }
         let figures = [String(size).leftPadded(20), String(Int(Double(rows) / measured)).leftPadded(9)]
         let perRow = String(format: "%.1f", used / Double(rows) * 1e6).leftPadded(17)
-        print(figures.joined() + perRow + "   " + durations.summary)
+        report(figures.joined() + perRow + "   " + durations.summary)
     }
 
     private func reads(_ store: SQLiteStore, _ load: inout AppendLoad) async throws {
@@ -75,11 +75,11 @@ struct AppendBenchmark: AsyncParsableCommand {
                 let start = now()
                 let head = try await store.log.head(of: id)
                 let first = back == 0 ? head - min(head - 1, 99) : load.random(below: max(1, head / 2)) + 1
-                let entries = try await store.log.entries(of: id, in: first ... first + 99, limit: 100, bytesMax: .max)
+                let entries = try await store.log.entries(of: id, in: first...first + 99, limit: 100, bytesMax: .max)
                 precondition(!entries.isEmpty)
                 durations.add(now() - start)
             }
-            print("\(name): \(durations.summary)")
+            report("\(name): \(durations.summary)")
         }
     }
 }

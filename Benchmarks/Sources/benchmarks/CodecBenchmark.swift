@@ -21,7 +21,8 @@ struct CodecBenchmark: ParsableCommand {
         let entry = Entry(
             conversation: ConversationID(id), seq: 4711, id: EntryID(id + 1), sender: AccountID(id + 2),
             at: Timestamp(milliseconds: 1_800_000_000_000), kind: .text, body: text)
-        print("frame".padded(8) + "encoding".padded(10) + ["bytes", "encode", "oracle", "decode", "oracle"].map { $0.leftPadded(9) }.joined())
+        report(
+            "frame".padded(8) + "encoding".padded(10) + ["bytes", "encode", "oracle", "decode", "oracle"].map { $0.leftPadded(9) }.joined())
         for encoding in FrameEncoding.allCases {
             try measure("send", encoding, WireClientFrame(ref: 7, .send(WireSend(send)))) {
                 encoding.encode(send, into: &$0)
@@ -39,7 +40,7 @@ struct CodecBenchmark: ParsableCommand {
                 _ = try encoding.decodeServerFrame($0)
             }
         }
-        print("Nanoseconds per frame. \"oracle\": SwiftProtobuf. Decoding JSON is SwiftProtobuf's work either way.")
+        report("Nanoseconds per frame. \"oracle\": SwiftProtobuf. Decoding JSON is SwiftProtobuf's work either way.")
     }
 
     private func measure<Frame: Message>(
@@ -63,7 +64,7 @@ struct CodecBenchmark: ParsableCommand {
             _ = encoding == .json ? try Frame(jsonUTF8Bytes: array) : try Frame(serializedBytes: array)
         }
         let figures = [Double(array.count), encoded, encodedByOracle, decoded, decodedByOracle]
-        print(name.padded(8) + "\(encoding)".padded(10) + figures.map { String(Int($0)).leftPadded(9) }.joined())
+        report(name.padded(8) + "\(encoding)".padded(10) + figures.map { String(Int($0)).leftPadded(9) }.joined())
     }
 }
 

@@ -1,5 +1,8 @@
 import Foundation
 
+/// Prints a line at once, also into a pipe.
+func report(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
+
 /// Seconds of the monotonic clock.
 func now() -> Double {
     var time = timespec()

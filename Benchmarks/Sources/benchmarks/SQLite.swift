@@ -12,7 +12,9 @@ final class Connection {
     init(_ path: String, cacheKilobytes: Int) throws {
         var opened: OpaquePointer?
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-        guard sqlite3_open_v2(path, &opened, flags, nil) == SQLITE_OK, let opened else { throw SQLiteError(description: "cannot open \(path)") }
+        guard sqlite3_open_v2(path, &opened, flags, nil) == SQLITE_OK, let opened else {
+            throw SQLiteError(description: "cannot open \(path)")
+        }
         pointer = opened
         sqlite3_busy_timeout(pointer, 5000)
         try execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-\(cacheKilobytes)")

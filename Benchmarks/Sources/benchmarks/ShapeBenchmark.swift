@@ -16,6 +16,8 @@ struct ShapeBenchmark: ParsableCommand {
     var randomIds = false
     @Option(help: "Rows that gather before they move to where readers look.")
     var gather = 65_536
+    @Flag(help: "Measure no appends.")
+    var readsOnly = false
     @Argument(help: "The layouts to compare.")
     var shapes: [Shape] = Shape.allCases
 
@@ -25,13 +27,17 @@ struct ShapeBenchmark: ParsableCommand {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
             defer { try? FileManager.default.removeItem(at: directory) }
             var trial = try ShapeTrial(
-                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIds, gather: gather)
+                shape, path: directory.appendingPathComponent("log.sqlite").path, conversations: conversations, orderedIDs: !randomIds,
+                gather: gather)
             try trial.prefill(prefill)
-            print("\(shape.rawValue), \(prefill) entries before, client ids \(randomIds ? "random" : "growing")")
-            // Long enough for whole runs, so that the work put off is in the figures.
-            try trial.measure(rows: gather * 4, batch: 128)
-            try trial.measure(rows: gather / 4, batch: 1)
-            try trial.measure(rows: gather, batch: 16)
+            report("\(shape.rawValue), \(prefill) entries before, client ids \(randomIds ? "random" : "growing")")
+            defer { report("") }
+            if !readsOnly {
+                // Long enough for whole runs, so that the work put off is in the figures.
+                try trial.measure(rows: gather * 4, batch: 128)
+                try trial.measure(rows: gather / 4, batch: 1)
+                try trial.measure(rows: gather, batch: 16)
+            }
             try trial.reads(entries: prefill)
         }
     }
@@ -97,7 +103,7 @@ private struct ShapeTrial {
         let figures = String(
             format: "%7d rows/s  %5.1f CPU µs per row  %6d bytes of WAL per row  ", Int(Double(total) / spent),
             (cpu() - start) / Double(total) * 1e6, checkpointer.framesWritten * 4096 / total)
-        print("  \(String(batch).leftPadded(4)) per transaction: " + figures + durations.summary)
+        report("  \(String(batch).leftPadded(4)) per transaction: " + figures + durations.summary)
     }
 
     mutating func reads(entries: Int) throws {
@@ -113,21 +119,21 @@ private struct ShapeTrial {
                 let conversation = id(Int(random.next() % UInt64(heads.count)))
                 _ = try durations.measure { try select.run(.integer(conversation), .integer(first), .integer(first + 99)) }
             }
-            print("  100 entries, \(isCold ? "cold" : "warm"): \(durations.summary)")
+            report("  100 entries, \(isCold ? "cold" : "warm"): \(durations.summary)")
         }
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int64 ?? 0
-        print("  \(size / position) bytes of file per entry")
+        report("  \(size / position) bytes of file per entry")
     }
 
     /// So that the next read comes from the disk.
     private func dropPageCache(_ reader: Connection) throws {
         sqlite3_db_release_memory(reader.pointer)
         #if os(Linux)
-            let descriptor = open(path, O_RDONLY)
-            posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
-            close(descriptor)
+        let descriptor = open(path, O_RDONLY)
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+        close(descriptor)
         #else
-            throw SQLiteError(description: "reads from a cold disk are measured on Linux only")
+        throw SQLiteError(description: "reads from a cold disk are measured on Linux only")
         #endif
     }
 }

@@ -28,7 +28,8 @@ enum Shape: String, CaseIterable, ExpressibleByArgument {
     }
 
     var schema: String {
-        let names = "CREATE TABLE entry_name(conversation INTEGER, client_id TEXT, sender INTEGER, place INTEGER, "
+        let names =
+            "CREATE TABLE entry_name(conversation INTEGER, client_id TEXT, sender INTEGER, place INTEGER, "
             + "PRIMARY KEY(conversation, client_id, sender)) WITHOUT ROWID;"
         switch self {
         case .clustered:
@@ -99,7 +100,8 @@ final class ShapeStore {
         case .logAndTables:
             late = (
                 try connection.prepare(
-                    "INSERT INTO entry SELECT conversation, seq, sender, id, at, kind, body FROM entry_log WHERE position = ? AND ? >= 0 AND ? >= 0"),
+                    "INSERT INTO entry SELECT conversation, seq, sender, id, at, kind, body FROM entry_log WHERE position = ? AND ? >= 0 AND ? >= 0"
+                ),
                 try connection.prepare("INSERT INTO entry_name VALUES(?, ?, ?, ?)"),
                 try connection.prepare("DELETE FROM entry_log WHERE position > ? AND position <= ?")
             )
@@ -141,7 +143,9 @@ final class ShapeStore {
         guard let late else { return }
         if moving.isEmpty {
             if forgottenThrough < movedThrough {
-                let end = min(movedThrough, forgottenThrough.addingReportingOverflow(Int64(budget)).overflow ? movedThrough : forgottenThrough + Int64(budget))
+                let end = min(
+                    movedThrough,
+                    forgottenThrough.addingReportingOverflow(Int64(budget)).overflow ? movedThrough : forgottenThrough + Int64(budget))
                 try late.forget.run(.integer(forgottenThrough), .integer(end))
                 forgottenThrough = end
                 return

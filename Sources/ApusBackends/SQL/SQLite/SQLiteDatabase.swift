@@ -123,8 +123,8 @@ final class SQLiteDatabase: SQLDriver {
     }
 
     /// Finds damage before anything is written. `quick_check` reads the whole file, some 500 MB a second: up to a size all of it is
-    /// checked at every start; of larger files all tables but the logs' own, which make up nearly all of it. `check()` does the
-    /// rest on demand, and a damaged page of a log is reported when it is read.
+    /// checked at every start; of larger files all tables but the logs' own, which make up nearly all of it. ``SQLiteStore/check()``
+    /// does the rest on demand, and a damaged page of a log is reported when it is read.
     private static func check(_ database: Database, _ path: String, _ options: SQLiteStore.Options) throws {
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
         if size <= options.fullCheckBytesMax { return try quickCheck(database, path, "quick_check(1)") }
