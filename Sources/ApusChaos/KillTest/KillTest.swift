@@ -1,0 +1,192 @@
+import ApusProtocol
+import Foundation
+
+/// Several clients write and read while the server is killed again and again; then the checker compares what they did and saw with
+/// what the server has.
+public struct KillTest: Sendable {
+    public struct Options: Sendable {
+        public var kills: Int
+        /// All writers together.
+        public var messages: Int
+        public var writers: Int
+        public var readers: Int
+        /// Of the choices of this run. The moments at which the processes meet are the machine's.
+        public var seed: UInt64
+        /// Sends of one writer that wait for their answer.
+        public var window: Int
+        public var timeLimit: Duration
+
+        public init(
+            kills: Int = 20, messages: Int = 20_000, writers: Int = 4, readers: Int = 4, seed: UInt64, window: Int = 32,
+            timeLimit: Duration = .seconds(900)
+        ) {
+            self.kills = kills
+            self.messages = messages
+            self.writers = writers
+            self.readers = readers
+            self.seed = seed
+            self.window = window
+            self.timeLimit = timeLimit
+        }
+    }
+
+    private let options: Options
+    private let server: ServerProcess
+    private let recorder = Recorder()
+    private let report: @Sendable (String) -> Void
+
+    /// - Parameter progress: gets a line for people after each kill.
+    /// - Throws: ``ServerProcessError`` when the server does not come back or the run does not end in time; `ApusError` of a client.
+    public static func run(
+        _ options: Options, server: ServerProcess.Options, progress: @escaping @Sendable (String) -> Void = { _ in }
+    ) async throws -> KillTestReport {
+        try await ServerProcess.with(server) { server, endpoints in
+            let test = KillTest(options: options, server: server, report: progress)
+            do {
+                return try await within(options.timeLimit) { try await test.run(endpoints) }
+            } catch is DeadlineError {
+                throw ServerProcessError(
+                    "the kill test did not end in \(options.timeLimit): \(await test.state)\n\(server.log.tail(lines: 40))")
+            }
+        }
+    }
+
+    private init(options: Options, server: ServerProcess, report: @escaping @Sendable (String) -> Void) {
+        self.options = options
+        self.server = server
+        self.report = report
+    }
+
+    private var state: String {
+        get async { "\(await recorder.acknowledged) of \(options.messages) acknowledged" }
+    }
+
+    private func run(_ endpoints: ServerProcess.Endpoints) async throws -> KillTestReport {
+        let began = ContinuousClock.now
+        let directory = FileManager.default.temporaryDirectory.appending(path: "apus-kill-test-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let cast = try await Cast.gather(options, server: try endpoints.httpURL, directory: directory)
+        async let observed: Void = observe(cast)
+        do {
+            var recoveries: [Duration] = []
+            var memberships = 0
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in cast.writers {
+                    group.addTask { try await Writer(writer, cast: cast, options: options, recorder: recorder).run() }
+                }
+                async let restarts = kill()
+                async let cycles = cast.inviteAndLeave(until: recorder, messages: options.messages)
+                try await group.waitForAll()
+                recoveries = try await restarts
+                memberships = try await cycles
+            }
+            // Once more after the last acknowledgement, so that what is read now comes from the disk.
+            await server.kill()
+            try await server.start()
+            let history = try await audit(cast)
+            await cast.close()
+            await observed
+            try await server.terminate()
+            return KillTestReport(
+                options: options, history: history, kills: recoveries.count + 1, reconnects: await recorder.welcomes, recoveries: recoveries,
+                duration: .now - began, problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
+        } catch {
+            await cast.close()
+            throw error
+        }
+    }
+
+    private func observe(_ cast: Cast) async {
+        await withTaskGroup(of: Void.self) { group in
+            for participant in cast.participants {
+                group.addTask {
+                    for await event in participant.events { await recorder.saw(event, reader: participant.name) }
+                }
+            }
+        }
+    }
+
+    // MARK: Killing
+
+    /// - Returns: how long each start took.
+    private func kill() async throws -> [Duration] {
+        var random = SeededGenerator(seed: options.seed &+ 0xDEAD)
+        // Spread over the run by the messages that were acknowledged, whatever the speed of the machine.
+        let moments = (0..<options.kills).map { _ in Int.random(in: 0..<options.messages, using: &random) }.sorted()
+        var recoveries: [Duration] = []
+        for moment in moments {
+            let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
+            let afterStart = Int.random(in: 0..<4, using: &random) == 0 ? Duration.milliseconds(Int.random(in: 0...400, using: &random)) : nil
+            try await recorder.wait { $0.acknowledged >= moment }
+            try await Task.sleep(for: delay)
+            await server.kill()
+            if let afterStart { try await killWhileStarting(after: afterStart) }
+            let began = ContinuousClock.now
+            try await server.start()
+            recoveries.append(.now - began)
+            report("kill \(recoveries.count) of \(options.kills): \(await state)")
+        }
+        return recoveries
+    }
+
+    /// A start that is cut off in the middle of recovering what the kill before left.
+    private func killWhileStarting(after delay: Duration) async throws {
+        async let start = Result { try await server.start() }
+        try await Task.sleep(for: delay)
+        await server.kill()
+        // Whether it was ready before the kill does not matter.
+        _ = await start
+        await server.kill()
+    }
+
+    // MARK: Checking
+
+    private func audit(_ cast: Cast) async throws -> History {
+        let logs = try await cast.readLogs()
+        let visibility = cast.visibility(logs)
+        let participants = cast.participants
+        let expected = participants.flatMap { participant in
+            logs.compactMap { conversation, log -> (String, ConversationID, Seq)? in
+                guard let range = visibility[conversation]?[participant.account]?.last, let end = log.last?.seq else { return nil }
+                return (participant.name, conversation, min(end, range.upperBound))
+            }
+        }
+        report("waiting until \(participants.count) readers have everything")
+        // A reader that never gets there is the checker's to report, with what it lacks.
+        try? await within(.seconds(60)) {
+            try await recorder.wait { recorder in
+                expected.allSatisfy { recorder.lastSeen(by: $0.0, in: $0.1) >= $0.2 }
+            }
+        }
+        try Task.checkCancellation()
+        let accounts = Dictionary(participants.map { ($0.name, $0.account) }, uniquingKeysWith: { first, _ in first })
+        var history = await recorder.history(logs: logs, visibility: visibility, accounts: accounts)
+        history.observations += try await cast.readAgain(Array(logs.keys))
+        return history
+    }
+
+    private func problems(_ history: History, _ cast: Cast, memberships: Int) -> [String] {
+        var problems = HistoryChecker.violations(in: history).map(\.description)
+        let found = history.visibility[cast.comingAndGoing]?[cast.guest.account]?.count ?? 0
+        if found != memberships { problems.append("C1: the guest joined and left \(memberships) times, the log says \(found)") }
+        return problems
+    }
+
+    private var recordingProblems: [String] {
+        get async { await recorder.incomplete.sorted().map { "history: \($0) was too slow to be told everything" } }
+    }
+}
+
+/// Runs `body`, cancels it when the time is over, and then throws ``DeadlineError``.
+func within<Result: Sendable>(_ limit: Duration, _ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
+    try await withThrowingTaskGroup(of: Result.self) { group in
+        group.addTask(operation: body)
+        group.addTask {
+            try await Task.sleep(for: limit)
+            throw DeadlineError()
+        }
+        defer { group.cancelAll() }
+        guard let result = try await group.next() else { throw DeadlineError() }
+        return result
+    }
+}

@@ -1,0 +1,81 @@
+import ApusClient
+import ApusProtocol
+
+/// Writes down what the clients of a run did and saw.
+actor Recorder {
+    private var sends: [History.Send] = []
+    private var sights: [Stream: [History.Sight]] = [:]
+    private var last: [Stream: Seq] = [:]
+    private(set) var acknowledged = 0
+    /// Clients that were too slow to be told everything: their record is no evidence.
+    private(set) var incomplete: Set<String> = []
+    private(set) var welcomes = 0
+
+    private let changes: AsyncStream<Void>
+    private let changed: AsyncStream<Void>.Continuation
+
+    struct Stream: Hashable {
+        var reader: String
+        var conversation: ConversationID
+    }
+
+    init() {
+        (changes, changed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    // MARK: Recording
+
+    /// Called in the order of the session's sends.
+    /// - Returns: what to pass to ``answered(_:_:)``.
+    func sent(_ session: String, _ name: History.EntryName, _ content: History.Content) -> Int {
+        sends.append(History.Send(session: session, name: name, content: content, outcome: .unknown))
+        return sends.count - 1
+    }
+
+    func answered(_ send: Int, _ outcome: History.Outcome) {
+        sends[send].outcome = outcome
+        if outcome.isAcknowledged { acknowledged += 1 }
+        changed.yield()
+    }
+
+    func saw(_ event: ClientEvent, reader: String) {
+        switch event {
+        case .entry(let entry):
+            let stream = Stream(reader: reader, conversation: entry.conversation)
+            sights[stream, default: []].append(.entry(entry))
+            last[stream] = entry.seq
+            changed.yield()
+        case .reset(let conversation, let first):
+            sights[Stream(reader: reader, conversation: conversation), default: []].append(.reset(first: first))
+        case .missedEvents: incomplete.insert(reader)
+        case .connection(.online): welcomes += 1
+        default: break
+        }
+    }
+
+    // MARK: Asking
+
+    func lastSeen(by reader: String, in conversation: ConversationID) -> Seq { last[Stream(reader: reader, conversation: conversation)] ?? 0 }
+
+    /// Waits until `condition` holds. One caller at a time.
+    func wait(until condition: @Sendable (isolated Recorder) -> Bool) async throws {
+        if condition(self) { return }
+        for await _ in changes where condition(self) { return }
+        throw CancellationError()
+    }
+
+    /// - Parameter accounts: of the readers; each of them is held to have seen all that its account may see.
+    func history(
+        logs: [ConversationID: [Entry]], visibility: [ConversationID: [AccountID: [ClosedRange<Seq>]]], accounts: [String: AccountID]
+    ) -> History {
+        var history = History(sends: sends, logs: logs, visibility: visibility)
+        for conversation in logs.keys.sorted() {
+            for (reader, account) in accounts.sorted(by: { $0.key < $1.key }) {
+                let seen = sights[Stream(reader: reader, conversation: conversation)] ?? []
+                history.observations.append(
+                    History.Observation(reader: reader, account: account, conversation: conversation, sights: seen))
+            }
+        }
+        return history
+    }
+}
