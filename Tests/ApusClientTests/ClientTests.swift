@@ -162,7 +162,8 @@ struct ClientTests {
                     world.logs[testConversation]?.first = 10
                     for session in world.sessions { session.abort() }
                 }
-                let first = try await events.first("reset") { if case .reset(testConversation, let first) = $0 { first } else { nil } } as Seq
+                let first =
+                    try await events.first("reset") { if case .reset(testConversation, let first) = $0 { first } else { nil } } as Seq
                 #expect(first == 10)
                 #expect(try await events.entries(11).map(\.seq) == Array(10...20))
                 #expect(try await client.localHistory(of: testConversation).map(\.seq) == Array(10...20))

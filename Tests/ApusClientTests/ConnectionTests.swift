@@ -142,7 +142,8 @@ struct ConnectionTests {
                 await client.connect()
                 try await events.untilOnline()
                 try await server.with { world in for session in world.sessions { session.close(.deviceRevoked) } }
-                let reason = try await events.first("logout") { if case .loggedOut(let reason) = $0 { reason } else { nil } } as LogoutReason
+                let reason =
+                    try await events.first("logout") { if case .loggedOut(let reason) = $0 { reason } else { nil } } as LogoutReason
                 #expect(reason == .deviceRevoked)
                 #expect(try await client.currentLogin() == nil)
                 #expect(await client.connectionState == .disconnected)
@@ -166,7 +167,8 @@ struct ConnectionTests {
                     world.expireRefreshTokens()
                 }
                 await client.connect()
-                let reason = try await events.first("logout") { if case .loggedOut(let reason) = $0 { reason } else { nil } } as LogoutReason
+                let reason =
+                    try await events.first("logout") { if case .loggedOut(let reason) = $0 { reason } else { nil } } as LogoutReason
                 #expect(reason == .tokenRefused)
                 #expect(try await client.currentLogin() == nil)
             }
@@ -180,7 +182,8 @@ struct ConnectionTests {
             try await server.withClient { client async throws in
                 let events = client.events()
                 await client.connect()
-                let code = try await events.first("failure") { if case .connection(.failed(let code)) = $0 { code } else { nil } } as CloseCode
+                let code =
+                    try await events.first("failure") { if case .connection(.failed(let code)) = $0 { code } else { nil } } as CloseCode
                 #expect(code == .malformed)
                 await client.connect()
                 try await events.untilOnline()
@@ -188,7 +191,9 @@ struct ConnectionTests {
         }
     }
 
-    @Test("close codes of every kind lead back to a connection when they say so", arguments: [CloseCode.slowConsumer, .goingAway, .unavailable])
+    @Test(
+        "close codes of every kind lead back to a connection when they say so",
+        arguments: [CloseCode.slowConsumer, .goingAway, .unavailable])
     func closeCodes(_ code: CloseCode) async throws {
         try await FakeServer.run { server in
             try await server.withClient(server.configuration(.memory, .tcp)) { client async throws in

@@ -52,7 +52,9 @@ struct SharedDirectoryTests {
         try await FakeServer.run { server in
             try await withTemporaryDirectory { directory in
                 var configuration = server.configuration(.directory(directory))
-                try await server.withClient(configuration) { client async throws in _ = try await client.enqueue("left", to: testConversation) }
+                try await server.withClient(configuration) { client async throws in
+                    _ = try await client.enqueue("left", to: testConversation)
+                }
                 configuration.adoptsOutbox = false
                 try await server.withClient(configuration) { client async throws in
                     let events = client.events()

@@ -95,7 +95,8 @@ final class FakeServer: Sendable {
             })
         try channel.pipeline.syncOperations.configureHTTPServerPipeline(
             withServerUpgrade: (
-                upgraders: [upgrader], completionHandler: { context in context.pipeline.syncOperations.removeHandler(http.value, promise: nil) }
+                upgraders: [upgrader],
+                completionHandler: { context in context.pipeline.syncOperations.removeHandler(http.value, promise: nil) }
             ))
         try channel.pipeline.syncOperations.addHandler(http.value)
     }

@@ -85,7 +85,8 @@ extension ClientEvents {
     func entries(_ count: Int) async throws -> [Entry] {
         var entries: [Entry] = []
         while entries.count < count {
-            entries.append(try await first("entry \(entries.count + 1) of \(count)") { if case .entry(let entry) = $0 { entry } else { nil } })
+            entries.append(
+                try await first("entry \(entries.count + 1) of \(count)") { if case .entry(let entry) = $0 { entry } else { nil } })
         }
         return entries
     }
