@@ -116,7 +116,8 @@ struct Cast: Sendable {
     func readAgain(_ conversations: [ConversationID]) async throws -> [History.Observation] {
         var observations: [History.Observation] = []
         for reader in readers + [guest] {
-            for conversation in conversations where groups.contains(conversation) || direct[conversation]?.contains(reader.account) == true {
+            for conversation in conversations where groups.contains(conversation) || direct[conversation]?.contains(reader.account) == true
+            {
                 let entries: [Entry]
                 do {
                     entries = try await Self.log(of: conversation, as: reader)

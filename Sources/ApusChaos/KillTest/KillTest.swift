@@ -88,7 +88,8 @@ public struct KillTest: Sendable {
             await observed
             try await server.terminate()
             return KillTestReport(
-                options: options, history: history, kills: recoveries.count + 1, reconnects: await recorder.welcomes, recoveries: recoveries,
+                options: options, history: history, kills: recoveries.count + 1, reconnects: await recorder.welcomes,
+                recoveries: recoveries,
                 duration: .now - began, problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {
             await cast.close()
@@ -116,7 +117,8 @@ public struct KillTest: Sendable {
         var recoveries: [Duration] = []
         for moment in moments {
             let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
-            let afterStart = Int.random(in: 0..<4, using: &random) == 0 ? Duration.milliseconds(Int.random(in: 0...400, using: &random)) : nil
+            let afterStart =
+                Int.random(in: 0..<4, using: &random) == 0 ? Duration.milliseconds(Int.random(in: 0...400, using: &random)) : nil
             try await recorder.wait { $0.acknowledged >= moment }
             try await Task.sleep(for: delay)
             await server.kill()

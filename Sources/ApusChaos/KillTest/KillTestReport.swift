@@ -39,7 +39,8 @@ extension KillTestReport: CustomStringConvertible {
     public var description: String {
         let verdict =
             violations.isEmpty
-            ? "no entry lost, doubled, re-ordered or invented, no gap" : "\(violations.count) violations:\n" + violations.joined(separator: "\n")
+            ? "no entry lost, doubled, re-ordered or invented, no gap"
+            : "\(violations.count) violations:\n" + violations.joined(separator: "\n")
         return """
             \(kills) kills in \(seconds) s, seed \(seed); the longest start took \(longestStartMilliseconds) ms
             \(acknowledged) acknowledgements, \(conflictsRefused) conflicts refused, \(reconnects) times a client came online

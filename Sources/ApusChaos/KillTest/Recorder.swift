@@ -55,7 +55,9 @@ actor Recorder {
 
     // MARK: Asking
 
-    func lastSeen(by reader: String, in conversation: ConversationID) -> Seq { last[Stream(reader: reader, conversation: conversation)] ?? 0 }
+    func lastSeen(by reader: String, in conversation: ConversationID) -> Seq {
+        last[Stream(reader: reader, conversation: conversation)] ?? 0
+    }
 
     /// Waits until `condition` holds. One caller at a time.
     func wait(until condition: @Sendable (isolated Recorder) -> Bool) async throws {
