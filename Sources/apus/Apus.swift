@@ -22,5 +22,6 @@ struct Apus: AsyncParsableCommand {
             GroupCommand.self,
             OnlineCommand.self,
             BenchCommand.self,
+            KillTestCommand.self,
         ])
 }
