@@ -96,8 +96,8 @@ final class RunningCommand: Sendable {
         Thread.detachNewThread {
             var all = Data()
             var begin = all.startIndex
-            // An error of a pipe is its end.
-            while let bytes = try? pipe.fileHandleForReading.read(upToCount: 65_536), !bytes.isEmpty {
+            // Returns what is there, unlike `read(upToCount:)`, which waits for that much; empty at the end.
+            while case let bytes = pipe.fileHandleForReading.availableData, !bytes.isEmpty {
                 all.append(bytes)
                 while let end = all[begin...].firstIndex(of: UInt8(ascii: "\n")) {
                     line?.yield(String(decoding: all[begin..<end], as: UTF8.self))
