@@ -4,7 +4,7 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 swift_min=6.2
-websockets=15.0.1 authlib=1.6.5 requests=2.32.5
+requirements=Tests/Independent/requirements.txt
 virtualenv27=20.15.1 autobahn=25.10.1
 
 check_swift() {
@@ -52,20 +52,21 @@ check_system() {
   esac
 }
 
-# Runs a step whose result is a directory, so that a step that was interrupted is not taken for done.
+# Runs a step whose result is a directory, unless it was completed before with the same contents: a step that was interrupted
+# is not taken for done.
 make_directory() {
-  local directory=$1 step=$2
-  [ -e "$directory/.complete" ] && return
+  local directory=$1 step=$2 contents=$3
+  [ "$(cat "$directory/.complete" 2>/dev/null)" = "$contents" ] && return
   rm -rf "$directory"
   mkdir -p "$(dirname "$directory")"
   "$step" "$directory"
-  touch "$directory/.complete"
+  printf '%s\n' "$contents" >"$directory/.complete"
 }
 
 make_venv() {
   say "making $1 for the clients that nobody here wrote"
   python3 -m venv "$1" || die "python3 -m venv failed; on Debian: apt-get install python3-venv"
-  "$1/bin/pip" install --quiet --disable-pip-version-check "websockets==$websockets" "authlib==$authlib" "requests==$requests" >&2
+  "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" >&2
 }
 
 # A Python 2.7 that runs; nothing when there is none.
@@ -83,7 +84,7 @@ make_autobahn() {
   say "making $1 for the Autobahn WebSocket suite"
   local tool=$1.virtualenv
   rm -rf "$tool"
-  "$python27" -m pip install --quiet --disable-pip-version-check --target "$tool" "virtualenv==$virtualenv27" >&2
+  "$python27" -m pip install --quiet --quiet --disable-pip-version-check --target "$tool" "virtualenv==$virtualenv27" >&2
   PYTHONPATH=$tool "$python27" -m virtualenv --quiet "$1" >&2
   rm -rf "$tool"
   "$1/bin/pip" install --quiet --disable-pip-version-check "autobahntestsuite==$autobahn" >&2
@@ -94,10 +95,10 @@ with_tests=
 check_swift
 check_system
 if [ "$with_tests" = yes ]; then
-  make_directory .venv make_venv
+  make_directory .venv make_venv "$(cksum <"$requirements")"
   python27=$(find_python27)
   if [ -n "$python27" ]; then
-    make_directory .tools/autobahn make_autobahn
+    make_directory .tools/autobahn make_autobahn "$autobahn"
   else
     say "there is no Python 2.7, which the Autobahn WebSocket suite needs: its test will be skipped"
   fi

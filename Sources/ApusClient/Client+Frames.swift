@@ -91,7 +91,8 @@ extension Client {
             read(inbox.reset(conversation, first: reset.first, head: reset.head, answersPull: asked != nil), &outcome)
         case .read(let read):
             let marks = ReadMarks(
-                conversation: ConversationID(read.conversation), account: AccountID(read.account), read: read.read, delivered: read.delivered)
+                conversation: ConversationID(read.conversation), account: AccountID(read.account), read: read.read,
+                delivered: read.delivered)
             outcome.changes.append(.marks(marks))
             if marks.account == login?.account { outcome.changes.append(.readConfirmed(marks.conversation, through: marks.read)) }
             outcome.events.append(.marks(marks))

@@ -181,6 +181,8 @@ public actor ServerProcess {
         [
             "serve", "--data", data.path, "--http", endpoints?.http ?? "127.0.0.1:0", "--socket", endpoints?.socket ?? "127.0.0.1:0",
             "--tcp", endpoints?.tcp ?? "127.0.0.1:0",
+            // What is tested is not how long a password takes, least of all in a debug build.
+            "--auth-password-cost", "10",
         ] + options.arguments
     }
 

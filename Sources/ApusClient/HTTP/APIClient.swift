@@ -37,7 +37,9 @@ struct APIClient: Sendable {
     }
 
     /// - Throws: ``ApusError``; `CancellationError`.
-    func call<Answer: Decodable & Sendable>(_ request: Request, token: String? = nil, as type: Answer.Type = Answer.self) async throws -> Answer {
+    func call<Answer: Decodable & Sendable>(_ request: Request, token: String? = nil, as type: Answer.Type = Answer.self) async throws
+        -> Answer
+    {
         let body = try await perform(request, token: token)
         do {
             return try JSONDecoder().decode(Answer.self, from: Data(body.readableBytesView))
@@ -128,7 +130,8 @@ struct APIClient: Sendable {
             return ApusError(refusal.code ?? code(oauth: refusal.error), refusal.errorDescription, retryAfterMilliseconds: retryAfter)
         }
         // Something between the server and this client answered.
-        return ApusError(code(status: response.status.code), "the server answered \(response.status.code)", retryAfterMilliseconds: retryAfter)
+        return ApusError(
+            code(status: response.status.code), "the server answered \(response.status.code)", retryAfterMilliseconds: retryAfter)
     }
 
     private static func code(oauth error: String) -> ErrorCode {

@@ -17,12 +17,12 @@ enum CommandExit: Int32 {
     case local = 74
     /// Not done yet: the same may succeed later. A message waits in the outbox.
     case later = 75
-    /// Nobody is logged in with this profile, or the login has ended.
+    /// Nobody is logged in with this profile, the login has ended, or the server refused it.
     case notLoggedIn = 77
 
     static let help = """
         Exit codes: 0 done; 1 the server refused; 64 wrong usage; 69 the server cannot be reached; 70 internal error; 74 a local file failed; \
-        75 not done yet, try again (a message stays in the outbox and goes out first next time); 77 not logged in.
+        75 not done yet, try again (a message stays in the outbox and goes out first next time); 77 not logged in, or the login was refused.
         """
 }
 

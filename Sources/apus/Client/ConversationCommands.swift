@@ -161,7 +161,7 @@ struct HistoryCommand: ClientCommand {
             var next = try await firstSeq(client)
             var left = all ? Int.max : limit
             while left > 0 {
-                let page = try await client.history(of: conversation, from: next, limit: min(left, 500))
+                let page = try await client.history(of: conversation, from: next, limit: min(left, EntryPage.entriesMax))
                 for entry in page.entries.prefix(left) { await printer.print(entry.entry) }
                 left -= page.entries.count
                 next = page.through + 1
@@ -211,4 +211,9 @@ extension Entry {
 
     /// Whom a system entry is about.
     var mentionedAccounts: [AccountID] { systemEvent?.accounts ?? [] }
+}
+
+extension EntryPage {
+    /// What a server gives at once; asking for more is an error.
+    static let entriesMax = 200
 }

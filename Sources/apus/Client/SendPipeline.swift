@@ -37,14 +37,13 @@ struct SendPipeline: Sendable {
     }
 
     private func printAcknowledgements(_ sink: Sink) async throws {
+        var leftOver = 0
+        defer { if leftOver > 0 { Output.note("apus: sent first what an earlier run had left in the outbox: \(leftOver)") } }
         while let (pending, isLeftOver) = await sink.next() {
             do {
                 let ack = try await withTimeout(patience) { try await pending.acknowledgement() }
-                if isLeftOver {
-                    Output.note("apus: sent what an earlier run left in the outbox: \(JSONLine.ack(ack))")
-                } else {
-                    Output.line(JSONLine.ack(ack))
-                }
+                leftOver += isLeftOver ? 1 : 0
+                if !isLeftOver { Output.line(JSONLine.ack(ack)) }
             } catch let error as ApusError where CommandExit(error.code) == .refused {
                 await sink.fault("refused: \(error.message)")
             }

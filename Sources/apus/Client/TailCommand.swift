@@ -109,7 +109,7 @@ private struct Tail {
         var from = from
         next[conversation] = from
         while true {
-            let page = try await client.history(of: conversation, from: from, limit: 500)
+            let page = try await client.history(of: conversation, from: from, limit: EntryPage.entriesMax)
             for entry in page.entries { await show(entry.entry) }
             from = page.through + 1
             next[conversation] = max(next[conversation] ?? 0, from)

@@ -17,7 +17,7 @@ struct Play {
     ) async throws -> Result {
         // A cheap password hash: no story is about it.
         let options = try ServerProcess.Options(
-            binary: binary, arguments: ["--drain-seconds", "\(drainSeconds)", "--auth-password-cost", "10"] + settings)
+            binary: binary, arguments: ["--drain-seconds", "\(drainSeconds)"] + settings)
         return try await ServerProcess.with(options) { server, endpoints in
             try await story(Play(server: server, endpoints: endpoints))
         }

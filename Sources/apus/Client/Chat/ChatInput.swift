@@ -24,7 +24,7 @@ enum ChatInput: Equatable {
     case incomplete(usage: String)
     case unknown(String)
 
-    static let historyMax = 500
+    static let historyMax = 200
 
     init(line: String) {
         let line = line.trimmingSpaces

@@ -182,7 +182,10 @@ extension ChatSession {
     private func showEmoji(_ page: Int) async {
         let emoji = Emoji.page(page)
         guard !emoji.isEmpty else { return await screen.show(catalogue(.nothingFound)) }
-        await screen.show(emoji.map { "\($0.character) :\($0.name):" }.joined(separator: "  "))
+        let names = emoji.map { "\($0.character) :\($0.name):" }
+        for row in stride(from: 0, to: names.count, by: 4) {
+            await screen.show(names[row..<min(row + 4, names.count)].joined(separator: "  "))
+        }
         await screen.show(catalogue(.emojiPage(page, of: Emoji.pageCount)))
     }
 }

@@ -34,7 +34,10 @@ actor ChatSession {
         await updatePrompt()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { for await event in events where await self.handle(event) == .over { return } }
-            group.addTask { try await self.readInput() }
+            group.addTask {
+                try await self.readInput()
+                await self.reportUnsent()
+            }
             group.addTask { try await self.watchTyping() }
             // Whatever ends first ends the chat.
             try await group.next()
@@ -43,7 +46,6 @@ actor ChatSession {
                 if case .failure(let error) = ended, !(error is CancellationError) { throw error }
             }
         }
-        await reportUnsent()
     }
 
     // MARK: Input

@@ -1,0 +1,127 @@
+import ApusChaos
+import Foundation
+
+/// The terminal client on somebody's machine: `apus` with a home of its own, where each person is a profile.
+struct Terminal {
+    let server: String
+    private let home: URL
+
+    struct Ended: Sendable {
+        var code: Int32
+        var output: String
+        var errors: String
+
+        var lines: [String] { output.split(separator: "\n").map(String.init) }
+    }
+
+    static func with<Result>(
+        _ play: Play, isolation: isolated (any Actor)? = #isolation, _ story: (Terminal) async throws -> Result
+    ) async throws -> Result {
+        let home = FileManager.default.temporaryDirectory.appending(path: "apus-home-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: home) }
+        return try await story(Terminal(server: "http://\(play.endpoints.http)", home: home))
+    }
+
+    /// Runs a command of this person to its end.
+    func run(_ person: String, _ arguments: [String], input: String = "") async throws -> Ended {
+        let command = try start(person, arguments)
+        try command.type(input)
+        command.endInput()
+        return await command.end()
+    }
+
+    /// The same, for a command that must succeed.
+    @discardableResult
+    func must(_ person: String, _ arguments: [String], input: String = "") async throws -> Ended {
+        let ended = try await run(person, arguments, input: input)
+        guard ended.code == 0 else {
+            throw PlaySocket.Unexpected(description: "apus \(arguments.joined(separator: " ")) ended with \(ended.code): \(ended.errors)")
+        }
+        return ended
+    }
+
+    func register(_ person: String) async throws {
+        let arguments = ["register", "--server", server, "--username", person, "--password-stdin"]
+        try await must(person, arguments, input: "\(Person.password)\n")
+    }
+
+    /// Starts a command that goes on until it is stopped.
+    func start(_ person: String, _ arguments: [String]) throws -> RunningCommand {
+        let process = Process()
+        process.executableURL = try ApusBinary.locate()
+        process.arguments = arguments + ["--profile", person]
+        process.environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("APUS_") }
+            .merging(["APUS_HOME": home.path, "LANG": "C.UTF-8"]) { _, new in new }
+        return try RunningCommand(process)
+    }
+}
+
+/// A command of the terminal client that is under way.
+final class RunningCommand: Sendable {
+    /// Standard output, line by line, as it comes. For one reader.
+    let lines: AsyncStream<String>
+    private let process: Process
+    private let input = Pipe()
+    private let ended: Task<Terminal.Ended, Never>
+
+    fileprivate init(_ process: Process) throws {
+        self.process = process
+        let (output, errors) = (Pipe(), Pipe())
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = errors
+        let (exits, exit) = AsyncStream.makeStream(of: Int32.self)
+        process.terminationHandler = { process in
+            exit.yield(process.terminationStatus)
+            exit.finish()
+        }
+        let (lines, line) = AsyncStream.makeStream(of: String.self)
+        self.lines = lines
+        let (outputs, wholeOutput) = AsyncStream.makeStream(of: Data.self)
+        let (complaints, wholeErrors) = AsyncStream.makeStream(of: Data.self)
+        try process.run()
+        Self.read(output, line: line, whole: wholeOutput)
+        Self.read(errors, line: nil, whole: wholeErrors)
+        ended = Task {
+            var ended = Terminal.Ended(code: -1, output: "", errors: "")
+            for await code in exits { ended.code = code }
+            for await data in outputs { ended.output = String(decoding: data, as: UTF8.self) }
+            for await data in complaints { ended.errors = String(decoding: data, as: UTF8.self) }
+            return ended
+        }
+    }
+
+    /// On a thread of its own, because reading blocks.
+    private static func read(_ pipe: Pipe, line: AsyncStream<String>.Continuation?, whole: AsyncStream<Data>.Continuation) {
+        Thread.detachNewThread {
+            var all = Data()
+            var begin = all.startIndex
+            // An error of a pipe is its end.
+            while let bytes = try? pipe.fileHandleForReading.read(upToCount: 65_536), !bytes.isEmpty {
+                all.append(bytes)
+                while let end = all[begin...].firstIndex(of: UInt8(ascii: "\n")) {
+                    line?.yield(String(decoding: all[begin..<end], as: UTF8.self))
+                    begin = all.index(after: end)
+                }
+            }
+            line?.finish()
+            whole.yield(all)
+            whole.finish()
+        }
+    }
+
+    func type(_ text: String) throws { try input.fileHandleForWriting.write(contentsOf: Data(text.utf8)) }
+
+    func endInput() { try? input.fileHandleForWriting.close() }
+
+    /// As Ctrl-C does.
+    func interrupt() { process.interrupt() }
+
+    func end() async -> Terminal.Ended {
+        await withTaskCancellationHandler {
+            await ended.value
+        } onCancel: {
+            process.terminate()
+        }
+    }
+}
