@@ -52,7 +52,7 @@ struct ConnectionTests {
     @Test("a quiet client pings, and a server that no longer answers is given up for a new connection")
     func heartbeats() async throws {
         try await FakeServer.run { server in
-            try await server.with { $0.heartbeatMilliseconds = 40 }
+            try await server.with { $0.heartbeatMilliseconds = 400 }
             try await server.withClient { client async throws in
                 let events = client.events()
                 await client.connect()

@@ -126,7 +126,7 @@ struct HTTPServiceTests {
 
     @Test("A connection that sends nothing is closed")
     func idle() async throws {
-        try await TestServer.run(Self.options { $0.idleTimeout = .milliseconds(100) }) { server in
+        try await TestServer.run(Self.options { $0.idleTimeout = .seconds(1) }) { server in
             let answer = try await Self.raw(server, "GET /healthz HTTP/1.1\r\n")
             #expect(answer.isEmpty)
         }
