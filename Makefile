@@ -1,5 +1,5 @@
 # Thin on purpose: what a target does stands in Scripts/, where it can be read, checked and run without make.
-.PHONY: run test format lint bench
+.PHONY: run test format lint bench kill-test
 
 ## Starts a server that keeps its data in ./data. More settings: make run ARGS="--http 0.0.0.0:8080".
 run:
@@ -18,3 +18,9 @@ lint:
 ## A load against a server of its own: make bench ARGS="pairs --rate 2000".
 bench:
 	@Scripts/bench.sh $(ARGS)
+
+## Kills a server again and again under load and checks what clients saw: make kill-test KILLS=20 MESSAGES=20000.
+KILLS ?= 20
+MESSAGES ?= 20000
+kill-test:
+	@Scripts/kill-test.sh --kills $(KILLS) --messages $(MESSAGES)
