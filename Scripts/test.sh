@@ -6,5 +6,12 @@ source "$(dirname "$0")/common.sh"
 Scripts/bootstrap.sh --tests
 Scripts/lint.sh
 swift build --build-tests
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # One after the other: plays start servers and some tests measure time, which a machine of two cores cannot give to ten at once.
-swift test --skip-build --disable-xctest --no-parallel
+if ! swift test --skip-build --disable-xctest --no-parallel 2>&1 | tee "$log"; then
+    # What failed, again, at the end, where whoever sees only the end of the output finds it.
+    grep -A 12 'recorded an issue' "$log" >&2 || true
+    tail -n 1 "$log" >&2
+    exit 1
+fi

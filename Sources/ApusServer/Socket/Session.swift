@@ -16,7 +16,8 @@ final class Session: MessageSink {
     private var inFlight = 0
     /// The hub's tick at which this session was last heard of.
     private var heardTick: Int
-    private var typedTick = 0
+    /// When the last `typing` was passed on; nil: never. The clock of a loop begins at 0, which is a time like any other.
+    private var typedTick: Int?
     private var hasUnflushed = false
     /// The peer's address while the session counts as a handshake of that address.
     var handshakeAddress: AddressKey?
