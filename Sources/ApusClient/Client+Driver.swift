@@ -12,7 +12,8 @@ extension Client {
         do {
             try await prepare()
         } catch {
-            configuration.logger.error("the local store cannot be read", metadata: ["error": "\(error)"])
+            // Whoever closes a client while it starts is no error of the store.
+            if !Task.isCancelled { configuration.logger.error("the local store cannot be read", metadata: ["error": "\(error)"]) }
             apply(machine.close())
             return
         }

@@ -35,7 +35,7 @@ extension Client {
             do {
                 try await store.commit(outcome.changes)
             } catch {
-                configuration.logger.error("the local store failed; connecting anew", metadata: ["error": "\(error)"])
+                report(error)
                 inbox.undo(outcome.delivered)
                 for item in outcome.finished { outbox.add(item) }
                 apply(machine.abandon(now))
@@ -49,6 +49,12 @@ extension Client {
         return true
     }
 
+    /// A client that closes cancels what its store was doing, which is no failure.
+    private func report(_ storeFailure: any Error) {
+        guard !Task.isCancelled else { return }
+        configuration.logger.error("the local store failed; connecting anew", metadata: ["error": "\(storeFailure)"])
+    }
+
     /// For an outcome that no frame brought.
     func settle(_ outcome: Outcome) async { _ = await commit(outcome) }
 
@@ -57,7 +63,7 @@ extension Client {
             for (conversation, seq) in try await store.unconfirmedReads() { marks.read(conversation, through: seq, now) }
             try await adoptOutbox()
         } catch {
-            configuration.logger.error("the local store failed; connecting anew", metadata: ["error": "\(error)"])
+            report(error)
             apply(machine.abandon(now))
         }
     }

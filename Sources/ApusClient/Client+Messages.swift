@@ -17,7 +17,7 @@ extension Client {
     /// - Throws: as ``enqueue(_:to:kind:clientID:deliverAt:)`` and ``PendingSend/acknowledgement()``.
     @discardableResult
     public func send(
-        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = UUID().uuidString,
+        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = ClientEntryID.next(),
         deliverAt: Date? = nil
     ) async throws -> AckFrame {
         try await enqueue(body, to: conversation, kind: kind, clientID: clientID, deliverAt: deliverAt).acknowledgement()
@@ -29,7 +29,7 @@ extension Client {
     ///   `conflict` when another message with this `clientID` waits in it, `local_store`, `not_logged_in`. Whatever the server says comes from
     ///   ``PendingSend/acknowledgement()``.
     public func enqueue(
-        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = UUID().uuidString,
+        _ body: String, to conversation: ConversationID, kind: EntryKind = .text, clientID: String = ClientEntryID.next(),
         deliverAt: Date? = nil
     ) async throws -> PendingSend {
         try checkOpen()

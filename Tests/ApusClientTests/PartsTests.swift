@@ -2,6 +2,7 @@ import ApusProtocol
 import Foundation
 import NIOCore
 import NIOEmbedded
+import NIOPosix
 import NIOWebSocket
 import Testing
 
@@ -220,5 +221,35 @@ struct TransportTests {
             try channel.writeInbound(WebSocketFrame(fin: true, opcode: .continuation, data: ByteBuffer(repeating: 1, count: 4)))
         }
         #expect(throws: Never.self) { _ = try channel.finish(acceptAlreadyClosed: true) }
+    }
+}
+
+@Suite("Client entry ids")
+struct ClientEntryIDTests {
+    @Test("A client entry id is a UUID of version 7: time first, version and variant in place")
+    func layout() {
+        #expect(
+            ClientEntryID.next(millisecond: 0x017F_22E2_79B0, random: (0x0CC3, 0x18C4_DC0C_0C07_398F << 2))
+                == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
+        let ids = (0..<1000).map { _ in ClientEntryID.next() }
+        #expect(Set(ids).count == ids.count)
+        #expect(ids.allSatisfy { UUID(uuidString: $0) != nil })
+    }
+}
+
+@Suite("The HTTP API of a server that is not there")
+struct UnreachableServerTests {
+    @Test("A refused connection is reported at once, not when the deadline has passed")
+    func refused() async throws {
+        // A port that was free a moment ago.
+        let listener = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup).bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(listener.localAddress?.port)
+        try await listener.close()
+        let api = APIClient(server: try #require(URL(string: "http://127.0.0.1:\(port)")), timeout: .seconds(60))
+        let took = await ContinuousClock().measure {
+            let error = await #expect(throws: ApusError.self) { try await api.call(APIClient.Request(method: .GET, path: "/v1/me")) }
+            #expect(error?.code == .unreachable)
+        }
+        #expect(took < .seconds(20))
     }
 }

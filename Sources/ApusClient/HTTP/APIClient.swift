@@ -26,11 +26,19 @@ struct APIClient: Sendable {
 
     private static let answerBytesMax = 8 << 20
 
+    /// One for the process, as `HTTPClient.shared` is, except that a connection that is refused is reported at once: whether and when to
+    /// try again is for those to decide who know what the request is for.
+    private static let http: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     let server: URL
     let timeout: Duration
     let client: HTTPClient
 
-    init(server: URL, timeout: Duration, client: HTTPClient = .shared) {
+    init(server: URL, timeout: Duration, client: HTTPClient = APIClient.http) {
         self.server = server
         self.timeout = timeout
         self.client = client

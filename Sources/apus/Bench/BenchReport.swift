@@ -14,7 +14,7 @@ struct BenchReport: Codable, Sendable {
         var cpuSeconds: Double
     }
 
-    struct Message: Codable, Sendable {
+    struct GroupMessage: Codable, Sendable {
         var index: Int
         var arrivals: LatencySummary
     }
@@ -34,7 +34,7 @@ struct BenchReport: Codable, Sendable {
     var acknowledgedPerServerCPUSecond: Double?
     var toAckMilliseconds: LatencySummary?
     var toDeliveryMilliseconds: LatencySummary?
-    var messages: [Message]?
+    var messages: [GroupMessage]?
     /// Scenario group: the moment at which the last member had a message, over all messages.
     var lastArrivalMilliseconds: LatencySummary?
     var checks: DeliveryChecks?

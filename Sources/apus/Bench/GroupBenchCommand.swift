@@ -86,7 +86,7 @@ struct GroupBenchCommand: AsyncParsableCommand {
             for result in outcome.results where index < result.perMessage.count { result.perMessage[index].add(to: &arrivals) }
             all.add(arrivals)
             last.record(arrivals.totalCount == 0 ? 0 : arrivals.maxRecorded)
-            return BenchReport.Message(index: index, arrivals: LatencySummary(arrivals))
+            return BenchReport.GroupMessage(index: index, arrivals: LatencySummary(arrivals))
         }
         report.toAckMilliseconds = LatencySummary(toAck)
         report.toDeliveryMilliseconds = LatencySummary(all)
