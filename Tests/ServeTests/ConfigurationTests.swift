@@ -1,3 +1,4 @@
+import ApusCore
 import ApusServer
 import Foundation
 import Testing

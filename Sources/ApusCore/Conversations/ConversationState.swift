@@ -22,9 +22,10 @@ public final class Roster: Sendable {
     public let audience: Audience
     private let places: [AccountID: Int]
 
-    public init(_ members: [Member]) {
+    /// - Parameter changed: the last entry with which somebody came or left; 0: there is none.
+    public init(_ members: [Member], changed: Seq) {
         self.members = members.sorted { ($0.joined, $0.account) < ($1.joined, $1.account) }
-        audience = Audience(self.members.map(\.account))
+        audience = Audience(self.members.map(\.account), rosterSeq: changed)
         places = Dictionary(uniqueKeysWithValues: audience.accounts.enumerated().map { ($1, $0) })
     }
 
@@ -74,7 +75,7 @@ public struct ConversationState: Sendable {
         guard others.count < membersMax else { throw .changeRefused }
         let conversation = Conversation(id: entry.conversation, kind: .group, title: title, createdAt: entry.at)
         let owner = Member(account: entry.sender, joined: 1, role: .owner)
-        let roster = Roster([owner] + others.map { Member(account: $0, joined: 1, role: .member) })
+        let roster = Roster([owner] + others.map { Member(account: $0, joined: 1, role: .member) }, changed: 1)
         let state = ConversationState(conversation: conversation, head: 1, roster: roster)
         let effects = [.created(conversation)] + roster.members.map(ConversationEffect.joined)
         return (state, Step(seq: 1, audience: roster.audience, effects: effects))
@@ -107,7 +108,7 @@ public struct ConversationState: Sendable {
     private mutating func join(_ accounts: Set<AccountID>) -> [ConversationEffect] {
         guard !accounts.isEmpty else { return [] }
         let joining = accounts.sorted().map { Member(account: $0, joined: head + 1, role: .member) }
-        roster = Roster(roster.members + joining)
+        roster = Roster(roster.members + joining, changed: head + 1)
         return joining.map(ConversationEffect.joined)
     }
 
@@ -118,7 +119,7 @@ public struct ConversationState: Sendable {
             rest[0].role = .owner
             effects.append(.promoted(heir.account, joined: heir.joined))
         }
-        roster = Roster(rest)
+        roster = Roster(rest, changed: head + 1)
         return effects
     }
 }

@@ -19,8 +19,12 @@ public final class MemoryRouteTable: RouteTable {
         }
     }
 
-    public func routes(of account: AccountID) async throws -> [Route] {
-        routes.withLockedValue { Array($0[account] ?? []) }
+    public func routes(of accounts: [AccountID]) async throws -> [AccountID: [Route]] {
+        routes.withLockedValue { routes in
+            var found: [AccountID: [Route]] = [:]
+            for account in accounts { found[account] = routes[account].map(Array.init) }
+            return found
+        }
     }
 
     public func onlineCount() async throws -> Int { routes.withLockedValue(\.count) }

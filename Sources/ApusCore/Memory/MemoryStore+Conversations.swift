@@ -10,7 +10,7 @@ extension MemoryStore: ConversationStore {
             guard state.conversations[proposedID] == nil else { throw ApusError(.conflict, "the proposed conversation id is taken") }
             let conversation = Conversation(id: proposedID, kind: .direct, title: "", createdAt: time)
             let accounts = Set([pair.low, pair.high])
-            let roster = Roster(accounts.map { Member(account: $0, joined: 1, role: .member) })
+            let roster = Roster(accounts.map { Member(account: $0, joined: 1, role: .member) }, changed: 1)
             var stored = StoredConversation(state: ConversationState(conversation: conversation, head: 0, roster: roster))
             for account in accounts {
                 stored.stays[account] = [Stay(joined: 1)]

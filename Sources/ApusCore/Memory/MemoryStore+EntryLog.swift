@@ -79,7 +79,8 @@ extension MemoryStore.State: AppendSource {
     private mutating func write(_ effect: ConversationEffect, of id: ConversationID, seq: Seq) {
         switch effect {
         case .created(let conversation):
-            conversations[id] = StoredConversation(state: ConversationState(conversation: conversation, head: 0, roster: Roster([])))
+            conversations[id] = StoredConversation(
+                state: ConversationState(conversation: conversation, head: 0, roster: Roster([], changed: 0)))
         case .joined(let member):
             conversations[id]?.stays[member.account, default: []].append(Stay(joined: member.joined))
             conversationsByAccount[member.account, default: []].insert(id)

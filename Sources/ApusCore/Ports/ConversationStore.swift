@@ -50,7 +50,13 @@ public struct Visibility: Sendable, Hashable {
 /// The accounts that get an entry. Shared, never copied: a group of 10,000 has one.
 public final class Audience: Sendable {
     public let accounts: [AccountID]
-    public init(_ accounts: [AccountID]) { self.accounts = accounts }
+    /// The entry with which the last of them came or somebody left.
+    public let rosterSeq: Seq
+
+    public init(_ accounts: [AccountID], rosterSeq: Seq) {
+        self.accounts = accounts
+        self.rosterSeq = rosterSeq
+    }
 }
 
 /// Conversations and who is in them, durable. Members come and go through ``EntryLog/append(_:)`` only, so that every change

@@ -5,11 +5,13 @@ public struct Route: Sendable, Hashable {
     public var session: SessionID
     public var account: AccountID
     public var device: DeviceID
+    public var node: NodeID
 
-    public init(session: SessionID, account: AccountID, device: DeviceID) {
+    public init(session: SessionID, account: AccountID, device: DeviceID, node: NodeID) {
         self.session = session
         self.account = account
         self.device = device
+        self.node = node
     }
 }
 
@@ -17,10 +19,16 @@ public struct Route: Sendable, Hashable {
 public protocol RouteTable: Sendable {
     func add(_ route: Route) async throws
     func remove(_ route: Route) async throws
-    func routes(of account: AccountID) async throws -> [Route]
+    /// Routes of lives of nodes that are over are not among them. At most 1,000 accounts, one round trip; accounts without a route are
+    /// left out.
+    func routes(of accounts: [AccountID]) async throws -> [AccountID: [Route]]
     func onlineCount() async throws -> Int
     /// Some of the accounts that are online, ascending by id, beginning after `after`; at most `limit`.
     func onlineAccounts(after: AccountID?, limit: Int) async throws -> [AccountID]
+}
+
+extension RouteTable {
+    public func routes(of account: AccountID) async throws -> [Route] { try await routes(of: [account])[account] ?? [] }
 }
 
 /// Closes sessions wherever they are connected.

@@ -1,18 +1,5 @@
+import ApusCore
 import NIOConcurrencyHelpers
-
-/// Where something listens.
-public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
-    public var host: String
-    public var port: Int
-
-    public init(host: String, port: Int) {
-        self.host = host
-        self.port = port
-    }
-
-    /// `host:port`, an IPv6 address in brackets.
-    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
-}
 
 /// The address of a listener, known once it is bound.
 public final class BoundAddress: Sendable {

@@ -95,7 +95,7 @@ final class LoopHub {
         let (admission, logger) = (admission, logger)
         Task {
             do {
-                try await admission.leave(Route(session: id, account: identity.account, device: identity.device))
+                try await admission.leave(id, identity)
             } catch {
                 logger.warning("route not removed", metadata: ["session": "\(id)", "error": "\(error)"])
             }

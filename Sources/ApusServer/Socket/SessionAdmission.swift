@@ -6,6 +6,7 @@ struct SessionAdmission: Sendable {
     let verifier: any TokenVerifier
     let devices: any DeviceStore
     let routes: any RouteTable
+    let node: NodeID
 
     /// Adds the session's route; ``leave(_:)`` removes it.
     func admit(accessToken: String, session: SessionID) async -> Result<SessionIdentity, ApusError> {
@@ -14,7 +15,7 @@ struct SessionAdmission: Sendable {
             guard case .device(let account, let device) = grant.subject else {
                 return .failure(ApusError(.forbidden, "a service has no session"))
             }
-            let route = Route(session: session, account: account, device: device)
+            let route = Route(session: session, account: account, device: device, node: node)
             // The route first: a device that is revoked from here on is found by it and closed.
             try await routes.add(route)
             do {
@@ -31,7 +32,7 @@ struct SessionAdmission: Sendable {
         }
     }
 
-    func leave(_ route: Route) async throws {
-        try await routes.remove(route)
+    func leave(_ session: SessionID, _ identity: SessionIdentity) async throws {
+        try await routes.remove(Route(session: session, account: identity.account, device: identity.device, node: node))
     }
 }

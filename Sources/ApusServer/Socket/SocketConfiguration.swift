@@ -1,3 +1,4 @@
+import ApusCore
 import ApusProtocol
 
 /// The values of the socket role.

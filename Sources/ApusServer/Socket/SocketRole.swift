@@ -25,12 +25,12 @@ public final class SocketRole: Service {
     /// - Parameter hub: the same one that the sequencer hands over to.
     public init(
         configuration: SocketConfiguration, hub: SessionHub, delivery: Delivery, verifier: any TokenVerifier, devices: any DeviceStore,
-        routes: any RouteTable, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup, logger: Logger
+        routes: any RouteTable, node: NodeID, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup, logger: Logger
     ) {
         self.configuration = configuration
         self.hub = hub
         self.delivery = delivery
-        admission = SessionAdmission(verifier: verifier, devices: devices, routes: routes)
+        admission = SessionAdmission(verifier: verifier, devices: devices, routes: routes, node: node)
         self.ids = ids
         self.clock = clock
         self.group = group

@@ -9,7 +9,7 @@ public enum RouteTableConformance {
     ]
 
     private static func route(_ session: UInt64, of account: UInt64) -> Route {
-        Route(session: SessionID(session), account: AccountID(account), device: DeviceID(session + 100))
+        Route(session: SessionID(session), account: AccountID(account), device: DeviceID(session + 100), node: NodeID(number: 1, epoch: 1))
     }
 
     private static func routes(_ table: any RouteTable) async throws {

@@ -27,7 +27,7 @@ enum Phrase {
     // Chat
     case welcome(name: String), help, noConversationOpen, unknownCommand(String), missingArgument(usage: String)
     case opened(String), notFound(String), typing([String]), delivered(to: String, seq: UInt64), read(by: String, seq: UInt64)
-    case messageScheduled(at: String), notSent(String), stillUnsent(Int)
+    case messageScheduled(at: String), notSent(String), failed(String), stillUnsent(Int)
     case stateOffline, stateConnecting, stateOnline, stateWaiting(seconds: Double), stateFailed(code: Int)
     case infoServer, infoAccount, infoDevice, infoState, infoConversation, infoOutbox
     case emojiPage(Int, of: Int), youLeft(String), invited(String), missedEvents, historyLost(first: UInt64), you
@@ -84,6 +84,7 @@ struct Catalogue: Sendable {
         case .read(let name, let seq): "✓✓ read by \(name) (up to #\(seq))"
         case .messageScheduled(let time): "The server will deliver it at \(time)."
         case .notSent(let reason): "Not sent: \(reason)"
+        case .failed(let reason): "That did not work: \(reason)"
         case .stillUnsent(let count): "\(count) messages are not sent yet; they stay in the outbox and go out next time."
         case .stateOffline: "offline"
         case .stateConnecting: "connecting …"
@@ -145,6 +146,7 @@ struct Catalogue: Sendable {
         case .read(let name, let seq): "✓✓ \(name) 已读（至 #\(seq)）"
         case .messageScheduled(let time): "服务器将于 \(time) 发送。"
         case .notSent(let reason): "未发送：\(reason)"
+        case .failed(let reason): "未能完成：\(reason)"
         case .stillUnsent(let count): "还有 \(count) 条消息未发送，已留在发件箱，下次会先发送。"
         case .stateOffline: "离线"
         case .stateConnecting: "正在连接……"

@@ -47,7 +47,8 @@ private struct Node {
     init(_ configuration: ServerConfiguration, store: SQLiteStore, loops: MultiThreadedEventLoopGroup, logger: Logger) throws {
         let clock = SystemClock()
         // One node has the data directory to itself, and so the number 0.
-        let ids = IDGenerator(node: 0, clock: clock)
+        let node = NodeID(number: 0, epoch: 1)
+        let ids = IDGenerator(node: node.number, clock: clock)
         let routes = MemoryRouteTable()
         let hub = SessionHub()
 
@@ -72,7 +73,7 @@ private struct Node {
         let hasher = ScryptPasswordHasher(parameters: .init(logRounds: configuration.auth.passwordCost))
         let socket = SocketRole(
             configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: store.devices,
-            routes: routes, ids: ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))
+            routes: routes, node: node, ids: ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))
         let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
             .init(webSocket: try await socket.webSocketAddress.value, tcp: try await socket.tcpAddress.value)
         }

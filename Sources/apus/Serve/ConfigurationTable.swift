@@ -1,3 +1,4 @@
+import ApusCore
 import ApusServer
 
 extension ConfigurationKey {

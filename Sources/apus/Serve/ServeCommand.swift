@@ -1,3 +1,4 @@
+import ApusCore
 import ApusServer
 import ApusProtocol
 import ArgumentParser

@@ -63,21 +63,6 @@ struct ServerConfiguration: Sendable, Equatable {
     var threads = 0
 }
 
-extension NetworkAddress {
-    /// Nil unless `text` is `HOST:PORT`; an IPv6 address stands in brackets. Port 0: any free one.
-    init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") {
-            host = host.dropFirst().dropLast()
-        } else if host.contains(":") {
-            return nil
-        }
-        guard !host.isEmpty, !host.contains(where: { $0.isWhitespace || $0 == "/" || $0 == "[" || $0 == "]" }) else { return nil }
-        self.init(host: String(host), port: Int(port))
-    }
-}
-
 enum LogFormat: String, Sendable, CaseIterable {
     case text, json
 }

@@ -37,7 +37,7 @@ private final class ScriptedLog: EntryLog {
             return batch.map { entry in
                 if entry.clientID == "stranger" { return .refused(.notMember) }
                 state.head += 1
-                return .appended(seq: state.head, audience: Audience([entry.sender]))
+                return .appended(seq: state.head, audience: Audience([entry.sender], rosterSeq: 1))
             }
         }
     }

@@ -109,7 +109,8 @@ struct HTTPDeviceTests {
             let again = try await server.login("alice", ["device": first.device.description])
             #expect(try await Self.devices(server, first) == [again.device])
             try await server.routes.remove(
-                Route(session: SessionID(first.device.rawValue), account: first.id, device: first.device))
+                Route(session: SessionID(first.device.rawValue), account: first.id, device: first.device, node: NodeID(number: 0, epoch: 0))
+            )
             let second = try await server.login("alice")
             #expect(try await Self.devices(server, first) == [second.device])
         }

@@ -239,6 +239,7 @@ struct TestServer: Sendable {
 
     /// As if the device had an open session.
     func connect(_ person: Person) async throws {
-        try await routes.add(Route(session: SessionID(person.device.rawValue), account: person.id, device: person.device))
+        try await routes.add(
+            Route(session: SessionID(person.device.rawValue), account: person.id, device: person.device, node: NodeID(number: 0, epoch: 0)))
     }
 }

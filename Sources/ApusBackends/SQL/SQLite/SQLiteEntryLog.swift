@@ -155,7 +155,9 @@ final class SQLiteEntryLog: EntryLog {
         let head = try row.seq(3)
         let members = try session.rows(
             "SELECT account, joined_seq, role FROM membership WHERE conversation = ? AND left_seq IS NULL", .id(id))
-        let roster = Roster(try members.map(Member.init))
+        let ends = try session.row("SELECT MAX(joined_seq), MAX(left_seq) FROM membership WHERE conversation = ?", .id(id))
+        let changed = try ends.map { max($0.isNull(0) ? 0 : try $0.seq(0), $0.isNull(1) ? 0 : try $0.seq(1)) }
+        let roster = Roster(try members.map(Member.init), changed: changed ?? 0)
         return shared.withLockedValue { shared in
             let state = ConversationState(conversation: conversation, head: shared.recent.heads[id]?.seq ?? head, roster: roster)
             shared.states.insert(state, for: id)

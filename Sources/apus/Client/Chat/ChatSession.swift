@@ -75,16 +75,14 @@ actor ChatSession {
     func perform(_ input: ChatInput) async {
         do {
             try await attempt(input)
-        } catch let error as ApusError {
-            await screen.show(catalogue(.notSent(error.message)))
         } catch {
-            await screen.show(catalogue(.notSent("\(error)")))
+            await screen.show(catalogue(.failed((error as? ApusError)?.message ?? "\(error)")))
         }
     }
 
     func send(_ text: String, deliverAt: Date? = nil) async throws {
         guard let open = state.open else { return await screen.show(catalogue(.noConversationOpen)) }
-        let clientID = UUID().uuidString
+        let clientID = ClientEntryID.next()
         // Before the call: the acknowledgement may come before it returns.
         state.enqueued(clientID, in: open.id)
         do {
