@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build Apus; with --tests also what its tests use. Does nothing when nothing is missing.
+# Installs what is missing to build Apus; with --cluster also the C libraries of the trait Cluster, with --tests those and the
+# servers and clients that the tests use. Does nothing when nothing is missing.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -41,7 +42,15 @@ check_system() {
     Darwin) ;; # SQLite is part of the SDK, Python of the developer tools
     Linux)
       [ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
+      if [ "$with_cluster" = yes ]; then
+        [ -e /usr/include/mariadb/mysql.h ] || missing+=(libmariadb-dev)
+        [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
+        [ -e /usr/include/zookeeper/zookeeper.h ] || missing+=(libzookeeper-mt-dev)
+      fi
       if [ "$with_tests" = yes ]; then
+        [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+        [ -x /usr/bin/redis-server ] || missing+=(redis-server)
+        [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
       fi
       [ ${#missing[@]} -eq 0 ] && return
@@ -90,8 +99,11 @@ make_autobahn() {
   "$1/bin/pip" install --quiet --disable-pip-version-check "autobahntestsuite==$autobahn" >&2
 }
 
-with_tests=
-[ "${1-}" = --tests ] && with_tests=yes
+with_cluster= with_tests=
+case "${1-}" in
+  --cluster) with_cluster=yes ;;
+  --tests) with_cluster=yes with_tests=yes ;;
+esac
 check_swift
 check_system
 if [ "$with_tests" = yes ]; then

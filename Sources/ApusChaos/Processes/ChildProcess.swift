@@ -73,6 +73,8 @@ final class ChildProcess: Sendable {
         try watch(over: id, until: exit.futureResult)
     }
 
+    var hasExited: Bool { hasEnded.withLockedValue { $0 } }
+
     /// Does nothing when it has ended.
     func send(signal: Int32) {
         // The number of a process that was just reaped is not used again that soon; of one that ended long ago it may be.

@@ -1,0 +1,126 @@
+import Foundation
+import NIOCore
+import NIOPosix
+
+/// A real server of somebody else's (MariaDB, Redis, ZooKeeper, …) on loopback, in a directory and on ports of its own: start, kill,
+/// pause, start again on the same data. It never outlives ``with(_:_:)``, nor the process that started it.
+public actor MiddlewareProcess {
+    /// How to run one.
+    public struct Plan: Sendable {
+        /// For messages: `MariaDB`.
+        public var name: String
+        /// An absolute path, or a name that is searched in PATH and in the places of system programs.
+        public var program: String
+        public var arguments: [String]
+        public var environment: [String: String]
+        /// Whether it answers. Asked again and again until it does; a failure to connect is a no.
+        public var isReady: @Sendable () async throws -> Bool
+        public var timeout: Duration
+
+        public init(
+            name: String, program: String, arguments: [String], environment: [String: String] = [:], timeout: Duration = .seconds(60),
+            isReady: @escaping @Sendable () async throws -> Bool
+        ) {
+            self.name = name
+            self.program = program
+            self.arguments = arguments
+            self.environment = environment
+            self.timeout = timeout
+            self.isReady = isReady
+        }
+    }
+
+    public nonisolated let plan: Plan
+    public nonisolated let log = ProcessLog()
+    private var child: ChildProcess?
+
+    /// Starts it, hands it over, and kills it at the end.
+    public static func with<Result: Sendable>(
+        _ plan: Plan, isolation: isolated (any Actor)? = #isolation, _ body: (MiddlewareProcess) async throws -> Result
+    ) async throws -> Result {
+        let process = MiddlewareProcess(plan)
+        do {
+            try await process.start()
+            let result = try await body(process)
+            await process.kill()
+            return result
+        } catch {
+            await process.kill()
+            throw error
+        }
+    }
+
+    /// Not running yet. Whoever makes one without ``with(_:_:)`` kills it in the end.
+    public init(_ plan: Plan) { self.plan = plan }
+
+    /// Returns when it answers.
+    /// - Throws: ``ServerProcessError`` with the end of its log.
+    public func start() async throws {
+        guard child == nil else { throw failure("is running already") }
+        let child = try ChildProcess(
+            binary: try Self.locate(plan.program), arguments: plan.arguments,
+            environment: ProcessInfo.processInfo.environment.merging(plan.environment) { _, new in new }, log: log)
+        self.child = child
+        let deadline = ContinuousClock.now + plan.timeout
+        // There is no event for "it answers": it is asked.
+        while true {
+            if let isReady = try? await plan.isReady(), isReady { return }
+            try Task.checkCancellation()
+            guard !child.hasExited else { throw failure("ended while it started") }
+            guard ContinuousClock.now < deadline else { throw failure("does not answer") }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// `kill -9`; returns when it is gone.
+    public func kill() async { await end(SIGKILL) }
+
+    /// SIGTERM; returns when it is gone.
+    public func terminate() async { await end(SIGTERM) }
+
+    /// SIGSTOP, or SIGCONT.
+    public func setPaused(_ paused: Bool) { child?.send(signal: paused ? SIGSTOP : SIGCONT) }
+
+    public var processID: Int32? { child?.id }
+
+    private func end(_ signal: Int32) async {
+        guard let child else { return }
+        child.send(signal: signal)
+        _ = try? await child.exit.get()
+        self.child = nil
+    }
+
+    private func failure(_ what: String) -> ServerProcessError {
+        ServerProcessError("\(plan.name) \(what)\n\(child?.output.tail(lines: 20) ?? "")\n\(log.tail(lines: 40))")
+    }
+
+    /// - Throws: ``ServerProcessError`` when it is not installed.
+    public static func locate(_ program: String) throws -> URL {
+        if program.hasPrefix("/") { return URL(filePath: program) }
+        let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+        for directory in path + ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+            let file = URL(filePath: directory).appending(path: program)
+            if FileManager.default.isExecutableFile(atPath: file.path) { return file }
+        }
+        throw ServerProcessError("\(program) is not installed; Scripts/bootstrap.sh --tests installs what the tests need")
+    }
+
+    /// A port of 127.0.0.1 that nobody listened on a moment ago.
+    public static func freePort() async throws -> Int {
+        let listener = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup).bind(host: "127.0.0.1", port: 0).get()
+        let port = listener.localAddress?.port
+        try await listener.close()
+        guard let port else { throw ServerProcessError("a listener without a port") }
+        return port
+    }
+
+    /// Whether somebody accepts connections there.
+    public static func accepts(port: Int) async -> Bool {
+        guard
+            let channel = try? await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+                .connectTimeout(.seconds(1)).connect(host: "127.0.0.1", port: port).get()
+        else { return false }
+        try? await channel.close()
+        return true
+    }
+}
