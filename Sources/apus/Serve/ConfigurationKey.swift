@@ -57,12 +57,12 @@ extension ConfigurationKey {
     }
 
     static func text(
-        _ name: String, _ path: ConfigurationPath<String>, placeholder: String, permitted: String, _ meaning: String,
-        where isPermitted: @escaping @Sendable (String) -> Bool
+        _ name: String, _ path: ConfigurationPath<String>, placeholder: String, permitted: String, isSecret: Bool = false,
+        _ meaning: String, where isPermitted: @escaping @Sendable (String) -> Bool
     ) -> Self {
         Self(
             name, flag: nil, placeholder: placeholder, permitted: permitted, defaultText: ServerConfiguration()[keyPath: path],
-            meaning: meaning, type: .string
+            meaning: meaning, isSecret: isSecret, type: .string
         ) { content, configuration in
             guard case .string(let value) = content, isPermitted(value) else { return false }
             configuration[keyPath: path] = value

@@ -1,11 +1,31 @@
 import ApusProtocol
 import Foundation
 
-/// Several clients write and read while the server is killed again and again; then the checker compares what they did and saw with
-/// what the server has.
-public struct KillTest: Sendable {
+/// One thing that was done to the servers.
+public struct Fault: Sendable {
+    /// `kill -9 of socket 2`.
+    public var description: String
+    /// From the repair (the start of what was killed) until it was ready again.
+    public var recovery: Duration
+}
+
+/// What happens to servers while a contract test runs against them.
+protocol Disturbance: Sendable {
+    /// What clients are told to connect to.
+    var server: URL { get async throws }
+    /// Does one thing to the servers and repairs it.
+    func strike(using random: inout SeededGenerator) async throws -> Fault
+    /// Ends and starts everything once more, so that what is read from here on comes from the disk.
+    func restart() async throws
+    /// The end of what the servers logged.
+    func logTail() async -> String
+}
+
+/// Several clients write and read while the servers are disturbed again and again; then the checker compares what they did and saw
+/// with what the servers have: the delivery contract, from outside.
+public struct ContractTest: Sendable {
     public struct Options: Sendable {
-        public var kills: Int
+        public var faults: Int
         /// All writers together.
         public var messages: Int
         public var writers: Int
@@ -17,10 +37,10 @@ public struct KillTest: Sendable {
         public var timeLimit: Duration
 
         public init(
-            kills: Int = 20, messages: Int = 20_000, writers: Int = 4, readers: Int = 4, seed: UInt64, window: Int = 32,
+            faults: Int = 20, messages: Int = 20_000, writers: Int = 4, readers: Int = 4, seed: UInt64, window: Int = 32,
             timeLimit: Duration = .seconds(900)
         ) {
-            self.kills = kills
+            self.faults = faults
             self.messages = messages
             self.writers = writers
             self.readers = readers
@@ -31,29 +51,27 @@ public struct KillTest: Sendable {
     }
 
     private let options: Options
-    private let server: ServerProcess
+    private let disturbance: any Disturbance
     private let recorder = Recorder()
     private let report: @Sendable (String) -> Void
 
-    /// - Parameter progress: gets a line for people after each kill.
-    /// - Throws: ``ServerProcessError`` when the server does not come back or the run does not end in time; `ApusError` of a client.
-    public static func run(
-        _ options: Options, server: ServerProcess.Options, progress: @escaping @Sendable (String) -> Void = { _ in }
-    ) async throws -> KillTestReport {
-        try await ServerProcess.with(server) { server, endpoints in
-            let test = KillTest(options: options, server: server, report: progress)
-            do {
-                return try await within(options.timeLimit) { try await test.run(endpoints) }
-            } catch is DeadlineError {
-                throw ServerProcessError(
-                    "the kill test did not end in \(options.timeLimit): \(await test.state)\n\(server.log.tail(lines: 40))")
-            }
+    /// - Parameter progress: gets a line for people after each fault.
+    /// - Throws: ``ServerProcessError`` when a server does not come back or the run does not end in time; `ApusError` of a client.
+    static func run(
+        _ options: Options, against disturbance: any Disturbance, progress: @escaping @Sendable (String) -> Void
+    ) async throws -> ContractTestReport {
+        let test = ContractTest(options: options, disturbance: disturbance, report: progress)
+        do {
+            return try await within(options.timeLimit) { try await test.run() }
+        } catch is DeadlineError {
+            throw ServerProcessError(
+                "the test did not end in \(options.timeLimit): \(await test.state)\n\(await disturbance.logTail())")
         }
     }
 
-    private init(options: Options, server: ServerProcess, report: @escaping @Sendable (String) -> Void) {
+    private init(options: Options, disturbance: any Disturbance, report: @escaping @Sendable (String) -> Void) {
         self.options = options
-        self.server = server
+        self.disturbance = disturbance
         self.report = report
     }
 
@@ -61,36 +79,32 @@ public struct KillTest: Sendable {
         get async { "\(await recorder.acknowledged) of \(options.messages) acknowledged" }
     }
 
-    private func run(_ endpoints: ServerProcess.Endpoints) async throws -> KillTestReport {
+    private func run() async throws -> ContractTestReport {
         let began = ContinuousClock.now
-        let directory = FileManager.default.temporaryDirectory.appending(path: "apus-kill-test-\(UUID().uuidString)")
+        let directory = FileManager.default.temporaryDirectory.appending(path: "apus-contract-test-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
-        let cast = try await Cast.gather(options, server: try endpoints.httpURL, directory: directory)
+        let cast = try await Cast.gather(options, server: try await disturbance.server, directory: directory)
         async let observed: Void = observe(cast)
         do {
-            var recoveries: [Duration] = []
+            var faults: [Fault] = []
             var memberships = 0
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for writer in cast.writers {
                     group.addTask { try await Writer(writer, cast: cast, options: options, recorder: recorder).run() }
                 }
-                async let restarts = kill()
+                async let strikes = disturb()
                 async let cycles = cast.inviteAndLeave(until: recorder, messages: options.messages)
                 try await group.waitForAll()
-                recoveries = try await restarts
+                faults = try await strikes
                 memberships = try await cycles
             }
             // Once more after the last acknowledgement, so that what is read now comes from the disk.
-            await server.kill()
-            try await server.start()
+            try await disturbance.restart()
             let history = try await audit(cast)
             await cast.close()
             await observed
-            try await server.terminate()
-            return KillTestReport(
-                options: options, history: history, kills: recoveries.count + 1, reconnects: await recorder.welcomes,
-                recoveries: recoveries,
-                duration: .now - began, problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
+            return ContractTestReport(
+                options: options, history: history, faults: faults, reconnects: await recorder.welcomes, duration: .now - began, problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {
             await cast.close()
             throw error
@@ -107,38 +121,22 @@ public struct KillTest: Sendable {
         }
     }
 
-    // MARK: Killing
+    // MARK: Disturbing
 
-    /// - Returns: how long each start took.
-    private func kill() async throws -> [Duration] {
+    private func disturb() async throws -> [Fault] {
         var random = SeededGenerator(seed: options.seed &+ 0xDEAD)
         // Spread over the run by the messages that were acknowledged, whatever the speed of the machine.
-        let moments = (0..<options.kills).map { _ in Int.random(in: 0..<options.messages, using: &random) }.sorted()
-        var recoveries: [Duration] = []
+        let moments = (0..<options.faults).map { _ in Int.random(in: 0..<options.messages, using: &random) }.sorted()
+        var faults: [Fault] = []
         for moment in moments {
             let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
-            let afterStart =
-                Int.random(in: 0..<4, using: &random) == 0 ? Duration.milliseconds(Int.random(in: 0...400, using: &random)) : nil
             try await recorder.wait { $0.acknowledged >= moment }
             try await Task.sleep(for: delay)
-            await server.kill()
-            if let afterStart { try await killWhileStarting(after: afterStart) }
-            let began = ContinuousClock.now
-            try await server.start()
-            recoveries.append(.now - began)
-            report("kill \(recoveries.count) of \(options.kills): \(await state)")
+            let fault = try await disturbance.strike(using: &random)
+            faults.append(fault)
+            report("\(faults.count) of \(options.faults), \(fault.description): \(await state)")
         }
-        return recoveries
-    }
-
-    /// A start that is cut off in the middle of recovering what the kill before left.
-    private func killWhileStarting(after delay: Duration) async throws {
-        async let start = Result { try await server.start() }
-        try await Task.sleep(for: delay)
-        await server.kill()
-        // Whether it was ready before the kill does not matter.
-        _ = await start
-        await server.kill()
+        return faults
     }
 
     // MARK: Checking

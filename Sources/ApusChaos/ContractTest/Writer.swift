@@ -4,10 +4,10 @@ import ApusProtocol
 /// Sends its share of the messages, some of them a second time from another device, a few with a conflict, and records the answers.
 struct Writer: Sendable {
     private let role: Cast.WriterRole
-    private let options: KillTest.Options
+    private let options: ContractTest.Options
     private let recorder: Recorder
 
-    init(_ role: Cast.WriterRole, cast: Cast, options: KillTest.Options, recorder: Recorder) {
+    init(_ role: Cast.WriterRole, cast: Cast, options: ContractTest.Options, recorder: Recorder) {
         self.role = role
         self.options = options
         self.recorder = recorder

@@ -10,7 +10,7 @@ struct Participant: Sendable {
     var events: ClientEvents
 }
 
-/// Who takes part in a kill test and in which conversations.
+/// Who takes part in a contract test and in which conversations.
 struct Cast: Sendable {
     struct WriterRole: Sendable {
         var participant: Participant
@@ -34,7 +34,7 @@ struct Cast: Sendable {
 
     /// Registers, logs in and connects everybody and makes the conversations: a direct one of each writer with the next writer and
     /// with a reader, a group of all, and one that the guest comes to and goes from.
-    static func gather(_ options: KillTest.Options, server: URL, directory: URL) async throws -> Cast {
+    static func gather(_ options: ContractTest.Options, server: URL, directory: URL) async throws -> Cast {
         var makers = Makers(server: server, directory: directory)
         var writers: [Participant] = []
         var others: [Participant] = []
@@ -183,13 +183,13 @@ private struct Makers {
         // A step of three transports and one of two kinds of storage: every pair occurs.
         var configuration = ClientConfiguration(
             server: server, storage: count % 2 == 0 ? .directory(directory.appending(path: name)) : .memory,
-            transport: transports[count % transports.count], deviceName: name, clientVersion: "apus-kill-test/1")
+            transport: transports[count % transports.count], deviceName: name, clientVersion: "apus-contract-test/1")
         count += 1
         configuration.backoff = .init(initial: .milliseconds(50), max: .seconds(1))
         configuration.eventBufferMax = 1 << 20
         configuration.logger.logLevel = .critical
         let client = try Client(configuration: configuration)
-        let password = "a password of a kill test"
+        let password = "a password of a contract test"
         if accounts[username] == nil { accounts[username] = try await client.register(username: username, password: password).id }
         let login = try await client.login(username: username, password: password)
         return Participant(name: name, account: login.account, client: client, events: client.events())
