@@ -23,7 +23,7 @@ public final class HTTPRoutes {
 
     let router = Router(context: APIContext.self, options: [.autoGenerateHeadEndpoints])
     private let protected: RouterGroup<APIContext>
-    private var added: [String: [HTTPRequest.Method]] = [:]
+    private var added: [String: [HTTPRequest.Method: Access]] = [:]
 
     init(verifier: any TokenVerifier) {
         // Inside the router as well as around it: the router itself makes an empty response of its own "not found".
@@ -33,19 +33,30 @@ public final class HTTPRoutes {
 
     /// - Parameter path: with parameters like `/v1/accounts/{id}`.
     public func on(_ method: HTTPRequest.Method, _ path: String, for access: Access, use handler: @escaping Handler) {
-        added[path, default: []].append(method)
+        added[path, default: [:]][method] = access
         switch access {
         case .anybody: router.on(RouterPath(path), method: method, use: handler)
         case .token: protected.on(RouterPath(path), method: method, use: handler)
         }
     }
 
+    /// What was added, by path and method.
+    var table: [String: [HTTPRequest.Method: Access]] { added }
+
+    static func withHead(_ methods: some Collection<HTTPRequest.Method>) -> Set<HTTPRequest.Method> {
+        methods.contains(.get) ? Set(methods).union([.head]) : Set(methods)
+    }
+
+    /// The value of an `Allow` field.
+    static func allow(_ methods: some Collection<HTTPRequest.Method>) -> String {
+        methods.map(\.rawValue).sorted().joined(separator: ", ")
+    }
+
     /// Answers every method that a known path does not have with `405`.
     func complete() {
         for (path, methods) in added {
-            var known = methods
-            if known.contains(.get) { known.append(.head) }
-            let allow = known.map(\.rawValue).sorted().joined(separator: ", ")
+            let known = Self.withHead(methods.keys)
+            let allow = Self.allow(known)
             for method in Self.methods where !known.contains(method) {
                 router.on(RouterPath(path), method: method) { _, _ -> Response in
                     try Problems.response(

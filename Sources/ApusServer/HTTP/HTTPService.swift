@@ -19,22 +19,29 @@ public struct HTTPService: Service {
     public init(
         configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, readiness: Readiness, logger: Logger
     ) {
-        self.configuration = configuration
-        self.logger = logger
         let routes = HTTPRoutes(verifier: verifier)
         HealthRole(readiness: readiness).addRoutes(to: routes)
         for role in roles { role.addRoutes(to: routes) }
         routes.complete()
+        self.init(
+            configuration: configuration,
+            responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()), logger: logger)
+    }
 
-        // From the outside in; what they wrap is the router with its deadline.
+    /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
+    ///   address, the log line, cross-origin rules, problem documents.
+    init(configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+        // From the outside in.
         let middlewares = Router(context: APIContext.self).middlewares
-        middlewares.add(RequestPreparation(bodyBytesMax: configuration.bodyBytesMax))
+        middlewares.add(
+            RequestPreparation(bodyBytesMax: configuration.bodyBytesMax, trustedProxies: configuration.trustedProxies))
         middlewares.add(AccessLog())
         middlewares.add(CrossOrigin(origins: configuration.corsOrigins))
         middlewares.add(ProblemMiddleware())
-        let chain = middlewares.constructResponder(
-            finalResponder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()))
-        responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
+        let chain = middlewares.constructResponder(finalResponder: responder)
+        self.responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
     }
 
     public func run() async throws {
