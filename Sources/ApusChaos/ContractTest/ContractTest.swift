@@ -104,7 +104,8 @@ public struct ContractTest: Sendable {
             await cast.close()
             await observed
             return ContractTestReport(
-                options: options, history: history, faults: faults, reconnects: await recorder.welcomes, duration: .now - began, problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
+                options: options, history: history, faults: faults, reconnects: await recorder.welcomes, duration: .now - began,
+                problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {
             await cast.close()
             throw error

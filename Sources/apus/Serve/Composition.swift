@@ -115,7 +115,8 @@ private struct ReadinessAnnouncer: Service {
     let tcp: BoundAddress
 
     func run() async throws {
-        let ready = ReadyLine(http: try await http.value, socket: try await webSocket.value, tcp: try await tcp.value)
+        let ready = ReadyLine(
+            http: try await http.value.description, socket: try await webSocket.value.description, tcp: try await tcp.value.description)
         readiness.set(.ready)
         try ready.announce()
         try? await gracefulShutdown()
