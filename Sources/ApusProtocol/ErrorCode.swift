@@ -25,13 +25,15 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, Codable {
     // Try again.
     public static let overloaded = ErrorCode(rawValue: "overloaded")
     public static let storeUnavailable = ErrorCode(rawValue: "store_unavailable")
+    /// Something that nodes share, other than the store, cannot be reached: Redis, the registry.
+    public static let unavailable = ErrorCode(rawValue: "unavailable")
     public static let shuttingDown = ErrorCode(rawValue: "shutting_down")
     public static let `internal` = ErrorCode(rawValue: "internal")
 
     /// Whether the same request may succeed later without a change. Clients obey the `retryable` of the wire, not this table.
     public var isRetryable: Bool {
         switch self {
-        case .overloaded, .storeUnavailable, .shuttingDown, .internal: true
+        case .overloaded, .storeUnavailable, .unavailable, .shuttingDown, .internal: true
         default: false
         }
     }

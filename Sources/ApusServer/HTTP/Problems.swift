@@ -39,7 +39,7 @@ enum Problems {
         case .methodNotAllowed: .methodNotAllowed
         case .conflict, .outOfState: .conflict
         case .tooLarge: .contentTooLarge
-        case .overloaded, .storeUnavailable, .shuttingDown: .serviceUnavailable
+        case .overloaded, .storeUnavailable, .unavailable, .shuttingDown: .serviceUnavailable
         default: .internalServerError
         }
     }
