@@ -14,6 +14,25 @@ public enum RedisHashSlot {
         return Int(crc16(hashed)) % count
     }
 
+    /// `{text}` with the smallest number as its text that falls into this slot, to make keys that live in it.
+    static func tag(of slot: Int) -> String { tags[slot] }
+
+    private static let tags: [String] = {
+        var tags: [String?] = Array(repeating: nil, count: count)
+        var missing = count
+        var number = 0
+        while missing > 0 {
+            let text = String(number)
+            let slot = of(text)
+            if tags[slot] == nil {
+                tags[slot] = "{\(text)}"
+                missing -= 1
+            }
+            number += 1
+        }
+        return tags.compactMap { $0 }
+    }()
+
     private static func crc16(_ bytes: ArraySlice<UInt8>) -> UInt16 {
         bytes.reduce(0) { crc, byte in (crc << 8) ^ table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)] }
     }
