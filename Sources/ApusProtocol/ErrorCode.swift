@@ -25,9 +25,9 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, Codable {
     // Try again.
     public static let overloaded = ErrorCode(rawValue: "overloaded")
     public static let storeUnavailable = ErrorCode(rawValue: "store_unavailable")
-    public static let shuttingDown = ErrorCode(rawValue: "shutting_down")
-    /// A part of the service that is needed cannot be reached now.
+    /// Something that nodes share, other than the store, cannot be reached: Redis, the registry.
     public static let unavailable = ErrorCode(rawValue: "unavailable")
+    public static let shuttingDown = ErrorCode(rawValue: "shutting_down")
     /// Too many requests from this account or this address; `Retry-After` says when the next one has a chance.
     public static let rateLimited = ErrorCode(rawValue: "rate_limited")
     /// HTTP only: the request's body came too slowly.
