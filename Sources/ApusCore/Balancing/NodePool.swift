@@ -1,7 +1,7 @@
 import ApusProtocol
 import NIOConcurrencyHelpers
 
-/// The nodes of one role as a caller sees them: which there are, how many calls each has of this process, and which are left
+/// The nodes of one role that answer over HTTP, as a caller sees them: which there are, how many calls each has of this process, and which are left
 /// alone because they fail. Follows a registry and chooses a node for each call.
 public final class NodePool: Sendable {
     private struct Shared {
@@ -116,7 +116,7 @@ public struct NodePoolState: Sendable {
     public mutating func update(_ nodes: [NodeInfo]) {
         members =
             nodes
-            .filter { $0.roles.contains(role) }
+            .filter { $0.roles.contains(role) && $0.http != nil }
             .sorted { ($0.id.number, $0.id.epoch) < ($1.id.number, $1.id.epoch) }
             .map { info in
                 var member = members.first { $0.info.id == info.id } ?? Member(info: info, breaker: CircuitBreaker(breaker))

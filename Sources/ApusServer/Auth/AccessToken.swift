@@ -82,6 +82,13 @@ public struct JWTVerifier: TokenVerifier {
         self.issuer = issuer
     }
 
+    /// For a node that knows the keys from the auth nodes.
+    public init(keys: RemoteKeySet, clock: any WallClock, issuer: String? = nil) {
+        self.keys = keys
+        self.clock = clock
+        self.issuer = issuer
+    }
+
     public func verify(accessToken: String) async throws -> AccessGrant {
         guard accessToken.utf8.count <= Self.tokenBytesMax else { throw Self.refusal("the access token is not valid") }
         let parts = accessToken.split(separator: ".", omittingEmptySubsequences: false)

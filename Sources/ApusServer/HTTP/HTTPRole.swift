@@ -72,6 +72,13 @@ struct BearerAuthentication: RouterMiddleware {
     let verifier: any TokenVerifier
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
+        var context = context
+        context.grant = try await Self.grant(of: request, verifier)
+        return try await next(request, context)
+    }
+
+    /// - Throws: ``ApusError`` `unauthenticated`.
+    static func grant(of request: Request, _ verifier: any TokenVerifier) async throws -> AccessGrant {
         guard let header = request.headers[.authorization] else {
             throw ApusError(.unauthenticated, "an access token is required")
         }
@@ -79,8 +86,6 @@ struct BearerAuthentication: RouterMiddleware {
         guard parts.count == 2, parts[0].lowercased() == "bearer" else {
             throw ApusError(.unauthenticated, "authorization is not a bearer token")
         }
-        var context = context
-        context.grant = try await verifier.verify(accessToken: String(parts[1]))
-        return try await next(request, context)
+        return try await verifier.verify(accessToken: String(parts[1]))
     }
 }

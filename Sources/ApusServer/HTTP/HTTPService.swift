@@ -45,9 +45,12 @@ public struct HTTPService: Service {
     }
 
     public func run() async throws {
+        let idleTimeout = TimeAmount(configuration.idleTimeout)
         let limits = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [BodyGuard(bytesMax: configuration.bodyBytesMax * 2)],
-            idleTimeout: TimeAmount(configuration.idleTimeout),
+            additionalChannelHandlers: [
+                BodyGuard(bytesMax: configuration.bodyBytesMax * 2), SlowReaderGuard(timeout: idleTimeout),
+            ],
+            idleTimeout: idleTimeout,
             httpDecoderConfiguration: .init(
                 maxHeaderFieldSize: configuration.headerBytesMax, maxHeaderListSize: configuration.headerBytesMax,
                 maxHeaderFieldCount: configuration.headerFieldsMax))
