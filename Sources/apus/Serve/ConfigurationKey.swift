@@ -46,7 +46,7 @@ extension ConfigurationKey {
     ) -> Self {
         let unitSuffix = unit.isEmpty ? "" : " \(unit)"
         return Self(
-            name, flag: nil, placeholder: unit.isEmpty ? "N" : unit.uppercased(),
+            name, flag: nil, placeholder: unit.isEmpty || unit.contains(" ") ? "N" : unit.uppercased(),
             permitted: "\(range.lowerBound) to \(range.upperBound)\(unitSuffix)",
             defaultText: String(ServerConfiguration()[keyPath: path]), meaning: meaning, type: .int
         ) { content, configuration in

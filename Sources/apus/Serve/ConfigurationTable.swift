@@ -3,7 +3,7 @@ import ApusServer
 
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
-    static let table: [ConfigurationKey] = listeners + socket + people + cluster + operation
+    static let table: [ConfigurationKey] = listeners + socket + people + cluster + limits + operation
 
     private static let listeners: [ConfigurationKey] = [
         .text(
@@ -28,6 +28,10 @@ extension ConfigurationKey {
             "http.advertise", \.http.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
             "Where the other nodes of a cluster find the HTTP API of this one; empty: the listener's address."
         ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
+        .list(
+            "http.trusted-proxies", \.http.trustedProxies, placeholder: "RANGE,…", permitted: "addresses like 10.0.0.5 or 10.0.0.0/8",
+            "Whose X-Forwarded-For is believed: the gateways, for a node behind them; a load balancer, for a gateway."
+        ) { AddressRange($0) },
         .list(
             "http.cors-origins", \.http.corsOrigins, placeholder: "ORIGIN,…", permitted: "origins like https://chat.example, or *",
             "Web pages that may call the HTTP API from a browser."
@@ -116,6 +120,24 @@ extension ConfigurationKey {
             "peer.advertise", \.peer.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
             "Where the other nodes find that listener; empty: its address."
         ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
+    ]
+
+    private static let limits: [ConfigurationKey] = [
+        .integer(
+            "limits.logins-per-address", \.limits.loginsPerAddress, 0...10_000_000, unit: "per minute",
+            "Attempts to log in from one address that the gateway lets through; 0: any number."),
+        .integer(
+            "limits.logins-per-account", \.limits.loginsPerAccount, 0...10_000_000, unit: "per minute",
+            "Attempts to log in to one account, from anywhere; 0: any number."),
+        .integer(
+            "limits.registrations-per-address", \.limits.registrationsPerAddress, 0...10_000_000, unit: "per minute",
+            "New accounts from one address; 0: any number."),
+        .integer(
+            "limits.requests-per-account", \.limits.requestsPerAccount, 0...10_000_000, unit: "per minute",
+            "HTTP requests of one account; 0: any number."),
+        .integer(
+            "limits.requests-per-address", \.limits.requestsPerAddress, 0...10_000_000, unit: "per minute",
+            "HTTP requests without a valid token from one address; 0: any number."),
     ]
 
     private static let operation: [ConfigurationKey] = [

@@ -10,6 +10,7 @@ struct ServerConfiguration: Sendable, Equatable {
         var bodyBytesMax = 1_048_576
         var corsOrigins: [String] = []
         var advertise = ""
+        var trustedProxies: [AddressRange] = []
     }
 
     struct Socket: Sendable, Equatable {
@@ -71,6 +72,16 @@ struct ServerConfiguration: Sendable, Equatable {
         var socketPolicy = BalancingPolicy.leastConnections
     }
 
+    /// What the gateway lets through in a minute; 0: any number.
+    struct Limits: Sendable, Equatable {
+        var loginsPerAddress = 60
+        var loginsPerAccount = 12
+        var registrationsPerAddress = 12
+        var requestsPerAccount = 3_000
+        var requestsPerAddress = 6_000
+    }
+
+    var limits = Limits()
     var roles = [RoleName.all]
     var gateway = Gateway()
     var peer = Peer()
