@@ -75,8 +75,8 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
         // The update, not the row read above, decides who of several used the token: it holds the row's lock.
         let used = try session.execute("UPDATE refresh_token SET used_at = ? WHERE hash = ? AND used_at IS NULL", .time(time), .blob(old))
         guard used == 1 else {
-            try end(device.id, of: device.account, at: time, session)
-            return .reused(device)
+            // Of several who come second one ends the device; those after it find none.
+            return try end(device.id, of: device.account, at: time, session) ? .reused(device) : .refused
         }
         try session.execute("DELETE FROM refresh_token WHERE device = ? AND expires_at <= ?", .id(device.id), .time(time))
         try insert(new, of: device.id, session)
@@ -86,7 +86,6 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
     }
 
     /// Returns whether it was this call that ended the device.
-    @discardableResult
     private static func end(_ id: DeviceID, of account: AccountID, at time: Timestamp, _ session: Driver.Session) throws -> Bool {
         let ended = try session.execute(
             "UPDATE device SET revoked_at = ? WHERE id = ? AND account = ? AND revoked_at IS NULL", .time(time), .id(id), .id(account))

@@ -9,7 +9,8 @@ struct Migration: Sendable {
 /// the table. Numbers are 64 bits, times Unix milliseconds.
 enum Schema {
     static let migrations = [
-        Migration(version: 1, statements: accounts + devices + signingKeys + conversations + schedule)
+        Migration(version: 1, statements: accounts + devices + signingKeys + conversations + schedule),
+        Migration(version: 2, statements: nodeLeases),
     ]
 
     static var version: Int { migrations.last?.version ?? 0 }
@@ -129,5 +130,19 @@ enum Schema {
         "CREATE UNIQUE INDEX scheduled_entry_by_name ON scheduled_entry (conversation, sender, client_id)",
         "CREATE INDEX scheduled_entry_by_time ON scheduled_entry (deliver_at, id)",
         "CREATE INDEX scheduled_entry_by_sender ON scheduled_entry (sender)",
+    ]
+
+    private static let nodeLeases = [
+        // All numbers that there are, so that to take one is to change a row. It is free when `expires_at` is over.
+        """
+        CREATE TABLE node_lease (
+            node BIGINT NOT NULL PRIMARY KEY,
+            epoch BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            ids_through BIGINT NOT NULL
+        )
+        """,
+        "INSERT INTO node_lease (node, epoch, expires_at, ids_through) VALUES "
+            + (0..<1024).map { "(\($0), 0, 0, 0)" }.joined(separator: ", "),
     ]
 }

@@ -1,19 +1,26 @@
 import ApusCore
 import ApusProtocol
 
-/// ``ConversationStore`` of the embedded store. Its queries are portable; heads come from the log.
-struct SQLiteConversationStore: ConversationStore {
-    let database: SQLiteDatabase
-    let log: SQLiteEntryLog
+/// What a ``SQLConversationStore`` asks the log of its database.
+protocol ConversationLog: Sendable {
+    /// The heads that the tables may not have yet. Taken before a snapshot of the tables: see the reads of the log.
+    func unwrittenHeads() -> [ConversationID: LogHead]
+    func audience(of id: ConversationID) async throws -> Audience?
+}
+
+/// ``ConversationStore`` over any SQL database.
+struct SQLConversationStore<Driver: SQLDriver, Log: ConversationLog>: ConversationStore {
+    let driver: Driver
+    let log: Log
 
     func direct(
         between first: AccountID, and second: AccountID, proposedID: ConversationID, at time: Timestamp
     ) async throws -> Conversation {
         let low = min(first, second)
         let high = max(first, second)
-        if let known = try await database.read({ try Self.direct(low, high, $0) }) { return known }
+        if let known = try await driver.read({ try Self.direct(low, high, $0) }) { return known }
         do {
-            return try await database.write { session in
+            return try await driver.write { session in
                 if let known = try Self.direct(low, high, session) { return known }
                 let conversation = Conversation(id: proposedID, kind: .direct, title: "", createdAt: time)
                 let members = Set([low, high]).sorted()
@@ -25,20 +32,21 @@ struct SQLiteConversationStore: ConversationStore {
                 return conversation
             }
         } catch let violation as SQLUniqueViolation {
+            // Another node made it at the same time, or else the id is in use.
+            if let known = try await driver.read({ try Self.direct(low, high, $0) }) { return known }
             throw ApusError(.conflict, "the proposed conversation id is taken", cause: violation)
         }
     }
 
     func conversation(_ id: ConversationID) async throws -> Conversation? {
-        try await database.read { session in
+        try await driver.read { session in
             try session.row("SELECT kind, title, created_at FROM conversation WHERE id = ?", .id(id)).map { try Conversation($0, id: id) }
         }
     }
 
     func conversations(of account: AccountID, after: ConversationID?, limit: Int) async throws -> [ConversationInfo] {
-        // Recent heads before the snapshot: see the reads of the log.
-        let recent = log.recentHeads().heads
-        return try await database.read { session in
+        let recent = log.unwrittenHeads()
+        return try await driver.read { session in
             try session.rows(
                 """
                 \(Self.infoColumns) WHERE m.account = ? AND m.left_seq IS NULL AND m.conversation > ?
@@ -49,8 +57,8 @@ struct SQLiteConversationStore: ConversationStore {
     }
 
     func conversation(_ id: ConversationID, of account: AccountID) async throws -> ConversationInfo? {
-        let recent = log.recentHeads().heads
-        return try await database.read { session in
+        let recent = log.unwrittenHeads()
+        return try await driver.read { session in
             try session.row(
                 "\(Self.infoColumns) WHERE m.account = ? AND m.conversation = ? ORDER BY m.joined_seq DESC LIMIT 1", .id(account), .id(id)
             ).map { try Self.info($0, recent) }
@@ -58,7 +66,7 @@ struct SQLiteConversationStore: ConversationStore {
     }
 
     func members(of id: ConversationID, after: AccountID?, limit: Int) async throws -> [MemberInfo] {
-        try await database.read { session in
+        try await driver.read { session in
             try session.rows(
                 """
                 SELECT m.account, m.joined_seq, m.role, k.read_seq, k.delivered_seq FROM membership m
@@ -75,7 +83,7 @@ struct SQLiteConversationStore: ConversationStore {
     }
 
     func visibility(of account: AccountID, in id: ConversationID) async throws -> Visibility? {
-        try await database.read { session in
+        try await driver.read { session in
             let rows = try session.rows(
                 "SELECT joined_seq, left_seq FROM membership WHERE conversation = ? AND account = ? ORDER BY joined_seq",
                 .id(id), .id(account))
@@ -88,12 +96,26 @@ struct SQLiteConversationStore: ConversationStore {
     func save(_ marks: [Mark]) async throws {
         guard marks.count <= 1000 else { throw ApusError(.invalidArgument, "more than 1,000 marks at once") }
         guard !marks.isEmpty else { return }
-        try await database.write { session in
-            for mark in marks { try Self.save(mark, session) }
+        // In one order on all nodes, so that they wait for each other and not in a circle.
+        let marks = marks.sorted { ($0.conversation, $0.account) < ($1.conversation, $1.account) }
+        do {
+            try await driver.write { session in
+                for mark in marks { try Self.save(mark, session) }
+            }
+        } catch is SQLUniqueViolation {
+            // Another node made the first mark of a member at the same time: now there is one to move. (Once for each member, ever:
+            // another one in the way is for the caller to try again.)
+            do {
+                try await driver.write { session in
+                    for mark in marks { try Self.save(mark, session) }
+                }
+            } catch let violation as SQLUniqueViolation {
+                throw ApusError(.storeUnavailable, "other nodes are saving the same marks", cause: violation)
+            }
         }
     }
 
-    private static func save(_ mark: Mark, _ session: SQLiteSession) throws {
+    private static func save(_ mark: Mark, _ session: Driver.Session) throws {
         let isMember = try session.row(
             "SELECT 1 FROM membership WHERE conversation = ? AND account = ? AND left_seq IS NULL", .id(mark.conversation),
             .id(mark.account))
@@ -112,7 +134,7 @@ struct SQLiteConversationStore: ConversationStore {
             .id(mark.conversation), .id(mark.account), read, delivered)
     }
 
-    private static func direct(_ low: AccountID, _ high: AccountID, _ session: SQLiteSession) throws -> Conversation? {
+    private static func direct(_ low: AccountID, _ high: AccountID, _ session: Driver.Session) throws -> Conversation? {
         try session.row(
             """
             SELECT c.kind, c.title, c.created_at, c.id FROM direct_conversation d JOIN conversation c ON c.id = d.conversation
@@ -121,12 +143,14 @@ struct SQLiteConversationStore: ConversationStore {
         ).map { try Conversation($0, id: $0.id(3)) }
     }
 
-    private static let infoColumns = """
+    private static var infoColumns: String {
+        """
         SELECT c.kind, c.title, c.created_at, c.id, p.account, c.member_count, m.left_seq, c.head, k.read_seq FROM membership m
         JOIN conversation c ON c.id = m.conversation
         LEFT JOIN membership p ON p.conversation = m.conversation AND p.account <> m.account AND c.kind = 'direct'
         LEFT JOIN mark k ON k.conversation = m.conversation AND k.account = m.account
         """
+    }
 
     private static func info(_ row: SQLRow, _ recent: [ConversationID: LogHead]) throws -> ConversationInfo {
         let conversation = try Conversation(row, id: row.id(3))

@@ -7,12 +7,14 @@ public struct StoreOpenError: Error, Sendable, CustomStringConvertible {
         case corrupt
         /// A newer version of Apus wrote the file.
         case newerSchema
-        /// A directory or file cannot be made, read or written.
+        /// A directory, file or database cannot be made, read or written.
         case unusable
+        /// The server of the database does not answer; a later try may do better.
+        case unreachable
     }
 
     public var reason: Reason
-    /// The file or directory that it is about.
+    /// The file, directory or database that it is about.
     public var path: String
     public var detail: String
 
@@ -29,7 +31,7 @@ public struct StoreOpenError: Error, Sendable, CustomStringConvertible {
             "\(path): the database is damaged (\(detail)). Nothing was changed. "
                 + "Move the file away and restore a backup in its place: see \"Restore\" in Docs/operations.md."
         case .newerSchema: "\(path): \(detail). Use that version of Apus or a newer one, or restore an older backup."
-        case .unusable: "\(path): \(detail)"
+        case .unusable, .unreachable: "\(path): \(detail)"
         }
     }
 }
