@@ -32,6 +32,7 @@ struct Logins: Sendable {
     let hasher: any PasswordHasher
     let policy: DevicePolicy
     let refreshTokenLifetime: Duration
+    let refreshGrace: Duration
     let ids: IDGenerator
     let clock: any WallClock
     let logger: Logger
@@ -78,11 +79,11 @@ struct Logins: Sendable {
         }
     }
 
-    /// Uses a refresh token up for a new one. A second use ends the device.
+    /// Uses a refresh token up for a new one. A second use ends the device, unless the first answer may have been lost.
     /// - Throws: ``ApusError`` `unauthenticated`, `store_unavailable`.
     func refresh(_ refreshToken: String) async throws -> Granted {
         let token = newRefreshToken()
-        switch try await devices.rotate(Self.hash(refreshToken), to: token.record, at: clock.now) {
+        switch try await devices.rotate(Self.hash(refreshToken), to: token.record, at: clock.now, grace: refreshGrace) {
         case .rotated(let device):
             // A crash in the middle of a deletion leaves devices behind.
             guard try await accounts.account(device.account) != nil else {
