@@ -40,10 +40,11 @@ public struct AuthRole: HTTPRole {
     let devices: any DeviceStore
     let routes: any RouteTable
 
+    /// - Parameter deviceCheck: this process's, so that it learns of revocations at once.
     public init(
         configuration: AuthConfiguration, accounts: any AccountStore, devices: any DeviceStore, routes: any RouteTable,
-        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier, ids: IDGenerator,
-        clock: any WallClock, logger: Logger
+        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
+        deviceCheck: DeviceCheck? = nil, ids: IDGenerator, clock: any WallClock, logger: Logger
     ) {
         self.configuration = configuration
         self.devices = devices
@@ -54,7 +55,7 @@ public struct AuthRole: HTTPRole {
         issuer = TokenIssuer(keys: keys, clock: clock, lifetime: configuration.accessTokenLifetime)
         logins = Logins(
             accounts: accounts, devices: devices, routes: routes, sessions: sessions, hasher: hasher,
-            policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
+            deviceCheck: deviceCheck, policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
             refreshGrace: configuration.refreshGrace, ids: ids, clock: clock,
             logger: logger)
     }

@@ -30,6 +30,7 @@ struct Logins: Sendable {
     let routes: any RouteTable
     let sessions: any SessionControl
     let hasher: any PasswordHasher
+    let deviceCheck: DeviceCheck?
     let policy: DevicePolicy
     let refreshTokenLifetime: Duration
     let refreshGrace: Duration
@@ -198,6 +199,7 @@ struct Logins: Sendable {
     /// Closes what is connected. The devices are revoked whatever becomes of this.
     private func close(_ devices: [DeviceID], of account: AccountID) async {
         guard !devices.isEmpty else { return }
+        deviceCheck?.revoked(devices)
         do {
             try await sessions.closeSessions(of: devices, account: account, code: .deviceRevoked)
         } catch {
