@@ -32,6 +32,11 @@ struct SQLRow: Sendable {
         return value
     }
 
+    func blob(_ column: Int) throws -> [UInt8] {
+        guard case .blob(let value) = values[column] else { throw unexpected(column) }
+        return value
+    }
+
     func isNull(_ column: Int) -> Bool { values[column] == .null }
 
     func id<Tag>(_ column: Int, _ type: Identifier<Tag>.Type = Identifier<Tag>.self) throws -> Identifier<Tag> {

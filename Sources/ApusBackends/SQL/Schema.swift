@@ -11,6 +11,7 @@ enum Schema {
     static let migrations = [
         Migration(version: 1, statements: accounts + devices + signingKeys + conversations + schedule),
         Migration(version: 2, statements: nodeLeases),
+        Migration(version: 3, statements: secondUses + departures),
     ]
 
     static var version: Int { migrations.last?.version ?? 0 }
@@ -54,6 +55,18 @@ enum Schema {
         )
         """,
         "CREATE INDEX refresh_token_by_device ON refresh_token (device)",
+    ]
+
+    private static let secondUses = [
+        // The hash of the token that this one was used up for: see `DeviceStore.rotate`. Null in a token that an older version used up.
+        "ALTER TABLE refresh_token ADD COLUMN successor VARBINARY(64)"
+    ]
+
+    private static let departures = [
+        // When the last conversation of a deleted account was left. Null in a deleted account: there is something to do still, so
+        // that accounts which an older version deletes are found as well.
+        "ALTER TABLE account ADD COLUMN departed_at BIGINT",
+        "CREATE INDEX account_by_departure ON account (departed_at, deleted_at)",
     ]
 
     private static let signingKeys = [

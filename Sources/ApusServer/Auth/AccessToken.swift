@@ -61,8 +61,8 @@ protocol VerificationKeys: Sendable {
     func verificationKey(_ id: String) async throws -> ES256PublicKey?
 }
 
-/// Checks access tokens: signature by a published key, times, shape. Asks nobody else, so a revoked device's last token
-/// stays good until it expires; what must not wait for that asks the device store as well.
+/// Checks access tokens: signature by a published key, times, shape. Asks nobody else, so to it a revoked device's last token
+/// stays good until it expires; ``DeviceCheck`` is for those who ask about the device as well.
 public struct JWTVerifier: TokenVerifier {
     private static let tokenBytesMax = 4096
 

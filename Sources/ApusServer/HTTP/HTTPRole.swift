@@ -25,10 +25,10 @@ public final class HTTPRoutes {
     private let protected: RouterGroup<APIContext>
     private var added: [String: [HTTPRequest.Method: Access]] = [:]
 
-    init(verifier: any TokenVerifier) {
+    init(verifier: any TokenVerifier, deviceCheck: DeviceCheck? = nil) {
         // Inside the router as well as around it: the router itself makes an empty response of its own "not found".
         router.add(middleware: ProblemMiddleware())
-        protected = router.group().add(middleware: BearerAuthentication(verifier: verifier))
+        protected = router.group().add(middleware: BearerAuthentication(verifier: verifier, deviceCheck: deviceCheck))
     }
 
     /// - Parameter path: with parameters like `/v1/accounts/{id}`.
@@ -70,10 +70,14 @@ public final class HTTPRoutes {
 /// The one place where access tokens of HTTP requests are checked (RFC 6750, header field only).
 struct BearerAuthentication: RouterMiddleware {
     let verifier: any TokenVerifier
+    /// Nil: a revoked device's tokens are good until they expire.
+    let deviceCheck: DeviceCheck?
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
         var context = context
-        context.grant = try await Self.grant(of: request, verifier)
+        let grant = try await Self.grant(of: request, verifier)
+        if case .device(_, let device) = grant.subject { try await deviceCheck?.check(device) }
+        context.grant = grant
         return try await next(request, context)
     }
 

@@ -16,10 +16,12 @@ public struct HTTPService: Service {
     private let responder: CallbackResponder<APIContext>
     private let logger: Logger
 
+    /// - Parameter deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
     public init(
-        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, readiness: Readiness, logger: Logger
+        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, deviceCheck: DeviceCheck? = nil,
+        readiness: Readiness, logger: Logger
     ) {
-        let routes = HTTPRoutes(verifier: verifier)
+        let routes = HTTPRoutes(verifier: verifier, deviceCheck: deviceCheck)
         HealthRole(readiness: readiness).addRoutes(to: routes)
         for role in roles { role.addRoutes(to: routes) }
         routes.complete()
