@@ -38,8 +38,8 @@ public struct AuthRole: HTTPRole {
 
     public init(
         configuration: AuthConfiguration, accounts: any AccountStore, devices: any DeviceStore, routes: any RouteTable,
-        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier, ids: IDGenerator,
-        clock: any WallClock, logger: Logger
+        sessions: any SessionControl, arbiter: any LoginArbiter, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
+        ids: IDGenerator, clock: any WallClock, logger: Logger
     ) {
         self.configuration = configuration
         self.devices = devices
@@ -49,7 +49,7 @@ public struct AuthRole: HTTPRole {
         clients = OAuthClients(configuration.clients)
         issuer = TokenIssuer(keys: keys, clock: clock, lifetime: configuration.accessTokenLifetime)
         logins = Logins(
-            accounts: accounts, devices: devices, routes: routes, sessions: sessions, hasher: hasher,
+            accounts: accounts, devices: devices, routes: routes, sessions: sessions, arbiter: arbiter, hasher: hasher,
             policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime, ids: ids, clock: clock,
             logger: logger)
     }
