@@ -83,8 +83,9 @@ public actor RedisClient {
         defer { commandsUnderWay -= commands.count }
         var exchange = RedisExchange(commands, deadline: .now() + TimeAmount(configuration.commandTimeout))
         while exchange.begin(now: .now()) {
-            if Task.isCancelled { exchange.failRest("the task was cancelled") }
             await attempt(&exchange)
+            // What was asked once is asked even by a task that was cancelled, since it may be its last words; but not again.
+            if Task.isCancelled { exchange.failRest("the task was cancelled") }
             if let pause = exchange.pause(now: .now()) { try? await Task.sleep(for: pause) }
         }
         return exchange.results.map { $0.mapError { self.apusError($0) } }

@@ -15,7 +15,8 @@ public struct Route: Sendable, Hashable {
     }
 }
 
-/// Who is connected. Not durable: a node's routes die with it.
+/// Who is connected. Not durable: a node's routes die with it. A table that nodes share may show a change of one node to the others
+/// some seconds late when what it is kept in was away or came back empty; to the node itself its own routes are always right.
 public protocol RouteTable: Sendable {
     func add(_ route: Route) async throws
     func remove(_ route: Route) async throws

@@ -43,7 +43,7 @@ public struct AuthRole: HTTPRole {
     /// - Parameter deviceCheck: this process's, so that it learns of revocations at once.
     public init(
         configuration: AuthConfiguration, accounts: any AccountStore, devices: any DeviceStore, routes: any RouteTable,
-        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
+        sessions: any SessionControl, arbiter: any LoginArbiter, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
         deviceCheck: DeviceCheck? = nil, ids: IDGenerator, clock: any WallClock, logger: Logger
     ) {
         self.configuration = configuration
@@ -54,7 +54,7 @@ public struct AuthRole: HTTPRole {
         clients = OAuthClients(configuration.clients)
         issuer = TokenIssuer(keys: keys, clock: clock, lifetime: configuration.accessTokenLifetime)
         logins = Logins(
-            accounts: accounts, devices: devices, routes: routes, sessions: sessions, hasher: hasher,
+            accounts: accounts, devices: devices, routes: routes, sessions: sessions, arbiter: arbiter, hasher: hasher,
             deviceCheck: deviceCheck, policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
             refreshGrace: configuration.refreshGrace, ids: ids, clock: clock,
             logger: logger)

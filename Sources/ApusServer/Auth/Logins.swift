@@ -22,13 +22,13 @@ struct Logins: Sendable {
     }
 
     private static let refreshTokenBytes = 32
-    /// Requests that wait for another one of the same account.
-    private static let waitersMax = 16
 
     let accounts: any AccountStore
     let devices: any DeviceStore
     let routes: any RouteTable
     let sessions: any SessionControl
+    /// Decisions about one account's devices are made one at a time, so that two logins at once do not both win.
+    let arbiter: any LoginArbiter
     let hasher: any PasswordHasher
     let deviceCheck: DeviceCheck?
     let policy: DevicePolicy
@@ -37,9 +37,6 @@ struct Logins: Sendable {
     let ids: IDGenerator
     let clock: any WallClock
     let logger: Logger
-    /// Decisions about one account's devices, one at a time, so that two logins at once do not both win. Within this process:
-    /// with several nodes of the auth role this becomes one script on the shared route table.
-    private let locks = KeyedLock<AccountID>(waitersMax: waitersMax)
 
     // MARK: Coming
 
@@ -56,13 +53,13 @@ struct Logins: Sendable {
     }
 
     /// - Throws: ``ApusError`` `unauthenticated` for a wrong name or password, `login_refused` by the device policy,
-    ///   `invalid_argument`, `overloaded`, `store_unavailable`.
+    ///   `invalid_argument`, `overloaded`, `unavailable`, `store_unavailable`.
     func login(_ request: Request) async throws -> Granted {
         let name = try AccountRules.deviceName(request.deviceName)
         let platform = try AccountRules.platform(request.platform)
         let known = try await account(named: request.username)
         guard try await matches(request.password, known), let known else { throw Self.wrongCredentials }
-        let granted = try await locks.withLock(known.id) {
+        let granted = try await arbiter.withTurn(of: known.id) { turn in
             // The password may have been changed, or the account deleted, while this login waited.
             guard try await present(known, password: request.password) != nil else { throw Self.wrongCredentials }
             let present = try await devices.devices(of: known.id)
@@ -74,6 +71,7 @@ struct Logins: Sendable {
             let now = clock.now
             let device = Device(id: ids.next(), account: known.id, name: name, platform: platform, createdAt: now, lastSeenAt: now)
             let token = newRefreshToken()
+            try await turn.confirm()
             try await devices.create(device, token: token.record)
             try await end(ending, of: known.id)
             return Granted(device: device, refreshToken: token.text)
@@ -123,7 +121,7 @@ struct Logins: Sendable {
 
     /// Ends all devices of the account but `kept`.
     func endAll(of account: AccountID, but kept: DeviceID?) async throws {
-        try await locks.withLock(account) {
+        try await arbiter.withTurn(of: account) { _ in
             try await endOthers(of: account, but: kept)
         }
     }
@@ -133,7 +131,7 @@ struct Logins: Sendable {
         try AccountRules.check(password: change.new)
         let known = try await confirmed(id, password: change.current)
         let hash = try await hasher.hash(change.new)
-        try await locks.withLock(id) {
+        try await arbiter.withTurn(of: id) { _ in
             guard let present = try await present(known, password: change.current),
                 try await accounts.setPasswordHash(hash, replacing: present.passwordHash, of: id)
             else { throw Self.wrongPassword }
@@ -144,7 +142,7 @@ struct Logins: Sendable {
     /// - Throws: ``ApusError`` `forbidden` for a wrong password, `overloaded`, `store_unavailable`.
     func deleteAccount(_ id: AccountID, password: String) async throws {
         let known = try await confirmed(id, password: password)
-        try await locks.withLock(id) {
+        try await arbiter.withTurn(of: id) { _ in
             guard try await present(known, password: password) != nil else { throw Self.wrongPassword }
             // First, so that nothing can bring a device back.
             try await accounts.delete(id, at: clock.now)

@@ -132,8 +132,8 @@ struct TestServer: Sendable {
         let roles: [any HTTPRole] = [
             AuthRole(
                 configuration: options.auth, accounts: accounts, devices: devices, routes: routes, sessions: sessions,
-                hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, deviceCheck: deviceCheck, ids: ids, clock: clock,
-                logger: logger),
+                arbiter: MemoryLoginArbiter(), hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, deviceCheck: deviceCheck,
+                ids: ids, clock: clock, logger: logger),
             UserRole(accounts: accounts, routes: routes),
             WebRole(
                 accounts: accounts, conversations: store, delivery: delivery,

@@ -3,7 +3,7 @@ import Collections
 import NIOConcurrencyHelpers
 
 /// One at a time per key, in the order of asking, across suspensions. Holds within this process only.
-final class KeyedLock<Key: Hashable & Sendable>: Sendable {
+public final class KeyedLock<Key: Hashable & Sendable>: Sendable {
     private struct Waiter {
         var id: UInt64
         var continuation: CheckedContinuation<Void, any Error>
@@ -19,10 +19,10 @@ final class KeyedLock<Key: Hashable & Sendable>: Sendable {
     private let state = NIOLockedValueBox(State())
 
     /// - Parameter waitersMax: that may wait for one key.
-    init(waitersMax: Int) { self.waitersMax = waitersMax }
+    public init(waitersMax: Int) { self.waitersMax = waitersMax }
 
     /// - Throws: ``ApusError`` `overloaded` when too many wait, `CancellationError`, what `body` throws.
-    func withLock<Value: Sendable>(_ key: Key, _ body: () async throws -> Value) async throws -> Value {
+    public func withLock<Value: Sendable>(_ key: Key, _ body: () async throws -> Value) async throws -> Value {
         try await acquire(key)
         defer { release(key) }
         return try await body()
