@@ -54,7 +54,9 @@ struct NacosInstance {
     }
 
     /// Of a registration. The weight of the node is in the metadata: to Nacos all are alike, or one that drains would be hidden.
-    var parameters: [(String, String)] { key.parameters + [("healthy", "true"), ("enabled", "true"), ("weight", "1"), ("metadata", metadata)] }
+    var parameters: [(String, String)] {
+        key.parameters + [("healthy", "true"), ("enabled", "true"), ("weight", "1"), ("metadata", metadata)]
+    }
 
     /// Nil for an instance that is no node of this version.
     static func node(_ metadata: [String: String]) -> NodeInfo? {
