@@ -77,14 +77,18 @@ public enum ZooKeeperServer {
     /// What the server answers to one of its commands, within a second.
     public static func fourLetterWord(_ word: String, port: Int) async throws -> String {
         let answer = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: String.self)
-        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .connectTimeout(.seconds(1))
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(AnswerCollector(answer))
+        let channel: any Channel
+        do {
+            channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connectTimeout(.seconds(1))
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(AnswerCollector(answer)) }
                 }
-            }
-            .connect(host: "127.0.0.1", port: port).get()
+                .connect(host: "127.0.0.1", port: port).get()
+        } catch {
+            answer.fail(error)
+            throw error
+        }
         let deadline = channel.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
         defer { deadline.cancel() }
         channel.writeAndFlush(ByteBuffer(string: word), promise: nil)

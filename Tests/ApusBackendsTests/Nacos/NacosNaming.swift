@@ -2,6 +2,7 @@ import Foundation
 
 /// The ephemeral instances of Nacos 2.3.2: `naming/src/main/java/com/alibaba/nacos/naming/` `controllers/InstanceController.java`,
 /// `core/InstanceOperatorClientImpl.java`, `pojo/instance/HttpRequestInstanceBuilder.java`,
+/// `core/v2/index/ServiceStorage.java`,
 /// `healthcheck/heartbeat/{ClientBeatProcessorV2,UnhealthyInstanceChecker,ExpiredInstanceChecker}.java`, `utils/ServiceUtil.java`,
 /// `paramcheck/Naming*HttpParamExtractor.java`, `web/ServiceNameFilter.java`; `api/…/naming/utils/NamingUtils.java`,
 /// `api/…/naming/pojo/Instance.java`.
@@ -34,6 +35,8 @@ struct NacosNaming {
 
     /// By `ip:port`: a client has one instance of a service.
     private(set) var services: [Service: [String: Instance]] = [:]
+    /// By `ip:port:cluster` (`InstancePublishInfo.genMetadataId`).
+    private var edits: [Service: [String: Instance]] = [:]
 
     /// `ServiceNameFilter`, `NamingUtils.checkServiceNameFormat`.
     private func service(_ request: NacosRequest) throws -> Service {
@@ -139,7 +142,7 @@ struct NacosNaming {
         let clusters = Set(request.optional("clusters", "").split(separator: ",").map(String.init))
         for cluster in clusters { try NacosParameterCheck.cluster(cluster) }
         let healthyOnly = request.optional("healthyOnly", "false").lowercased() == "true"
-        let hosts = (services[service] ?? [:]).values
+        let hosts = shown(service)
             .filter { (clusters.isEmpty || clusters.contains($0.cluster)) && $0.isEnabled && (!healthyOnly || $0.isHealthy) }
             .map { instance -> [String: Any] in
                 [
@@ -171,14 +174,27 @@ struct NacosNaming {
         }
     }
 
-    /// As somebody does it in the console (`InstanceController.update`).
-    mutating func setEnabled(_ isEnabled: Bool) {
-        for service in services.keys {
-            services[service] = services[service]?.mapValues { instance in
-                var instance = instance
-                instance.isEnabled = isEnabled
-                return instance
-            }
+    /// `InstanceController.update`: what the console does. It lies over what is registered from here on
+    /// (`ServiceStorage.parseInstance`, `InstanceUtil.updateInstanceMetadata`).
+    mutating func update(_ request: NacosRequest) throws -> String {
+        let service = try service(request)
+        let instance = try instance(request)
+        guard services[service] != nil else {
+            throw NacosRefusal(400, "service not found, namespace: \(service.namespace), service: \(service.grouped)")
+        }
+        edits[service, default: [:]]["\(instance.ip):\(instance.port):\(instance.cluster)"] = instance
+        return "ok"
+    }
+
+    /// With what was edited.
+    func shown(_ service: Service) -> [Instance] {
+        (services[service] ?? [:]).values.map { instance in
+            guard let edit = edits[service]?["\(instance.ip):\(instance.port):\(instance.cluster)"] else { return instance }
+            var instance = instance
+            instance.isEnabled = edit.isEnabled
+            instance.weight = edit.weight
+            instance.metadata.merge(edit.metadata) { _, edited in edited }
+            return instance
         }
     }
 }

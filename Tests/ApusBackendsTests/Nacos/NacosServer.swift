@@ -89,7 +89,7 @@ final class NacosServer: Sendable {
     }
 
     func close() async throws {
-        try await channel.close()
+        if channel.isActive { try await channel.close() }
         for child in children.withLockedValue({ Array($0.values) }) { try? await child.close() }
         state.withLockedValue { $0.documents.failListeners() }
     }
@@ -97,7 +97,8 @@ final class NacosServer: Sendable {
     // MARK: For the tests
 
     var instanceCount: Int { state.withLockedValue { $0.naming.services.values.reduce(0) { $0 + $1.count } } }
-    var instances: [NacosNaming.Instance] { state.withLockedValue { $0.naming.services.values.flatMap(\.values) } }
+    /// As the console shows them.
+    var instances: [NacosNaming.Instance] { state.withLockedValue { state in state.naming.services.keys.flatMap(state.naming.shown) } }
     var services: [NacosNaming.Service] { state.withLockedValue { Array($0.naming.services.keys) } }
     var listenerCount: Int { state.withLockedValue(\.documents.listenerCount) }
     var loginCount: Int { state.withLockedValue(\.logins) }
@@ -106,7 +107,6 @@ final class NacosServer: Sendable {
 
     /// As after a restart without its data.
     func forgetInstances() { state.withLockedValue { $0.naming = NacosNaming() } }
-    func setEnabled(_ isEnabled: Bool) { state.withLockedValue { $0.naming.setEnabled(isEnabled) } }
     func expireTokens() { state.withLockedValue { $0.tokens = $0.tokens.mapValues { _ in false } } }
     /// From here on every request is answered with this status; nil: as it should be.
     func fail(with status: Int?) { state.withLockedValue { $0.failure = status } }
@@ -134,6 +134,7 @@ final class NacosServer: Sendable {
             try checkToken(request, state)
             switch (request.path, request.method) {
             case ("/nacos/v1/ns/instance", "POST"): return Answer(status: 200, text: try state.naming.register(request))
+            case ("/nacos/v1/ns/instance", "PUT"): return Answer(status: 200, text: try state.naming.update(request))
             case ("/nacos/v1/ns/instance", "DELETE"): return Answer(status: 200, text: try state.naming.deregister(request))
             case ("/nacos/v1/ns/instance/beat", "PUT"): return Answer(status: 200, text: try state.naming.beat(request))
             case ("/nacos/v1/ns/instance/list", "GET"): return Answer(status: 200, text: try state.naming.list(request))

@@ -3,6 +3,8 @@ import ApusChaos
 import ApusCore
 import ApusProtocol
 import ApusTesting
+import AsyncHTTPClient
+import Foundation
 import Testing
 
 extension NacosConfiguration {
@@ -149,23 +151,43 @@ struct NacosRegistryTests {
         }
     }
 
-    @Test("A node that somebody disabled in the console is not in the list, and is not registered anew against that")
-    func disabled() async throws {
+    @Test("A node that somebody disables in the console is not in the list; enabled again, it is there as it is now, not as it was edited")
+    func editedInConsole() async throws {
         try await NacosServer.with { server in
             let registry = NacosRegistry(.fast(server), logger: quiet)
             try await running([registry]) {
                 try await registry.register(testNode(1))
                 try await waitForNodes(registry, "the node") { $0.count == 1 }
-                server.setEnabled(false)
+                try await switchState(server, enabled: false)
                 try await waitForNodes(registry, "nobody") { $0.isEmpty }
+                try await registry.register(testNode(1, load: 5))
                 let beats = { server.requests.filter { $0.hasSuffix("/beat") }.count }
                 let before = beats()
                 try await waitUntil("two more beats") { beats() >= before + 2 }
                 #expect(server.instances.map(\.isEnabled) == [false])
-                server.setEnabled(true)
-                try await waitForNodes(registry, "the node again") { $0.count == 1 }
+                try await switchState(server, enabled: true)
+                try await waitForNodes(registry, "the load of now") { $0 == [testNode(1, load: 5)] }
+                try await registry.register(testNode(1, epoch: 2))
+                try await waitForNodes(registry, "the next life") { $0 == [testNode(1, epoch: 2)] }
             }
         }
+    }
+
+    /// `console-ui/src/pages/ServiceManagement/ServiceDetail/InstanceTable.js`: sends back all that it shows.
+    private func switchState(_ server: NacosServer, enabled: Bool) async throws {
+        let instance = try #require(server.instances.first)
+        var query = URLComponents()
+        query.queryItems = [
+            .init(name: "serviceName", value: "apus"), .init(name: "clusterName", value: instance.cluster),
+            .init(name: "groupName", value: "DEFAULT_GROUP"), .init(name: "ip", value: instance.ip),
+            .init(name: "port", value: "\(instance.port)"), .init(name: "ephemeral", value: "true"),
+            .init(name: "weight", value: "\(instance.weight)"), .init(name: "enabled", value: "\(enabled)"),
+            .init(name: "metadata", value: String(decoding: try JSONEncoder().encode(instance.metadata), as: UTF8.self)),
+        ]
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(server.port)/nacos/v1/ns/instance?\(query.percentEncodedQuery ?? "")")
+        request.method = .PUT
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(5))
+        #expect(String(buffer: try await response.body.collect(upTo: 1_024)) == "ok")
     }
 
     @Test("What Nacos could not keep is refused before it is sent")
