@@ -145,7 +145,8 @@ public struct NacosConfiguration: Sendable, Hashable, CustomStringConvertible {
     public var longPollTimeout: Duration
 
     public init(
-        servers: [NetworkAddress], login: Login? = nil, namespace: String = "", group: String = "DEFAULT_GROUP", cluster: String = "DEFAULT",
+        servers: [NetworkAddress], login: Login? = nil, namespace: String = "", group: String = "DEFAULT_GROUP",
+        cluster: String = "DEFAULT",
         service: String = "apus", usesTLS: Bool = false, contextPath: String = "/nacos", beatInterval: Duration = .seconds(2),
         pollInterval: Duration = .seconds(1), callTimeout: Duration = .seconds(3), longPollTimeout: Duration = .seconds(30)
     ) {

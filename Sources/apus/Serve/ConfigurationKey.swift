@@ -19,8 +19,17 @@ struct ConfigurationKey: Sendable {
     /// Never printed.
     let isSecret: Bool
     let type: ConfigType
+    /// Whether it may change while the server runs, by the configuration centre.
+    var isLive = false
     /// Writes the value into a configuration; false: the value is not permitted.
     let apply: @Sendable (ConfigContent, inout ServerConfiguration) -> Bool
+
+    /// The same setting, which may change while the server runs.
+    func live() -> Self {
+        var key = self
+        key.isLive = true
+        return key
+    }
 
     var environment: String {
         "APUS_" + flag.uppercased().replacing("-", with: "_")

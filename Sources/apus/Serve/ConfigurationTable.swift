@@ -57,10 +57,11 @@ extension ConfigurationKey {
         .integer(
             "socket.outbound-bytes-max", \.socket.outboundBytesMax, 65_536...1_073_741_824, unit: "bytes",
             "What may wait to be written to one connection; beyond that it is closed and has to resync."),
-        .integer("socket.connections-max", \.socket.connectionsMax, 1...1_000_000, "Connections of this server at one time."),
+        .integer("socket.connections-max", \.socket.connectionsMax, 1...1_000_000, "Connections of this server at one time.").live(),
         .integer(
             "socket.connections-per-address-max", \.socket.connectionsPerAddressMax, 1...1_000_000,
-            "Connections from one address that have not logged in yet."),
+            "Connections from one address that have not logged in yet."
+        ).live(),
     ]
 
     private static let people: [ConfigurationKey] = [
@@ -80,13 +81,13 @@ extension ConfigurationKey {
         .integer(
             "auth.password-cost", \.auth.passwordCost, 10...20,
             "What a password costs to hash, as the logarithm of scrypt's N: 15 is some 60 ms and 32 MiB."),
-        .choice("auth.device-policy", \.auth.devicePolicy, "What a login does to the account's other devices."),
+        .choice("auth.device-policy", \.auth.devicePolicy, "What a login does to the account's other devices.").live(),
         .list(
             "auth.clients", \.auth.clients, placeholder: "ID:SECRET:SCOPES,…",
             permitted: "id:secret:scopes, the secret of 16 characters or more without a colon, scopes divided by spaces", isSecret: true,
             "Services that may use the client-credentials grant. Not for the command line, which other users can read."
         ) { ServiceClient($0) },
-        .integer("group.members-max", \.groupMembersMax, 2...100_000, "Members of one group."),
+        .integer("group.members-max", \.groupMembersMax, 2...100_000, "Members of one group.").live(),
     ]
 
     private static let cluster: [ConfigurationKey] = [
@@ -148,12 +149,12 @@ extension ConfigurationKey {
         .integer(
             "delivery.sweep-seconds", \.delivery.sweepSeconds, 1...300, unit: "seconds",
             "How often readers are compared with the store, so that what a hand-over missed is repaired."),
-        .integer("delivery.page-entries-max", \.delivery.pageEntriesMax, 1...1_000, "Entries of one page of history."),
+        .integer("delivery.page-entries-max", \.delivery.pageEntriesMax, 1...1_000, "Entries of one page of history.").live(),
         .integer(
             "drain-seconds", \.drainSeconds, 0...600, unit: "seconds",
             "After SIGTERM: the time over which clients are sent away before the server ends."),
         .integer("threads", \.threads, 0...256, "Event loops; 0: one for each core."),
-        .choice("log.level", \.log.level, "The least important message that is logged."),
+        .choice("log.level", \.log.level, "The least important message that is logged.").live(),
         .choice("log.format", \.log.format, "Lines for people, or one JSON object a line; always on standard error."),
     ]
 }

@@ -92,7 +92,8 @@ final class NacosClient: Sendable {
     // MARK: Servers
 
     private func send(
-        _ method: HTTPMethod, _ path: String, _ query: [(String, String)], form: [(String, String)]?, headers: HTTPHeaders, timeout: Duration
+        _ method: HTTPMethod, _ path: String, _ query: [(String, String)], form: [(String, String)]?, headers: HTTPHeaders,
+        timeout: Duration
     ) async throws -> Answer {
         let servers = configuration.servers
         let first = state.withLockedValue(\.preferred)

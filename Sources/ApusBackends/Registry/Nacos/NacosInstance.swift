@@ -22,6 +22,8 @@ struct NacosInstance {
 
     var node: NodeInfo
     var key: Key
+    /// What others read of this node.
+    var nodeText: String
     private var metadata: String
 
     private static let nodeKey = "node"
@@ -37,13 +39,14 @@ struct NacosInstance {
         key = Key(
             ip: address.host, port: address.port, groupedService: configuration.groupedService, namespace: configuration.namingNamespace,
             cluster: configuration.cluster)
+        nodeText = String(decoding: try Self.encoder.encode(node), as: UTF8.self)
         let interval = max(1, configuration.beatInterval.milliseconds)
         let values = [
             // `api/…/api/naming/PreservedMetadataKeys.java`: how Nacos is told when to give this instance up.
             "preserved.heart.beat.interval": String(interval),
             "preserved.heart.beat.timeout": String(interval * 3),
             "preserved.ip.delete.timeout": String(interval * 6),
-            Self.nodeKey: String(decoding: try Self.encoder.encode(node), as: UTF8.self),
+            Self.nodeKey: nodeText,
         ]
         let length = values.reduce(0) { $0 + $1.key.utf16.count + $1.value.utf16.count }
         guard length <= Self.metadataCharactersMax else {
@@ -53,12 +56,22 @@ struct NacosInstance {
         metadata = String(decoding: try Self.encoder.encode(values), as: UTF8.self)
     }
 
-    /// Of a registration. The weight of the node is in the metadata: to Nacos all are alike, or one that drains would be hidden.
-    var parameters: [(String, String)] { key.parameters + [("healthy", "true"), ("enabled", "true"), ("weight", "1"), ("metadata", metadata)] }
+    /// Of a registration. The weight of the node is in the metadata; to Nacos all are alike, or one that drains would be hidden.
+    func parameters(weight: Double = 1) -> [(String, String)] {
+        key.parameters + [("healthy", "true"), ("enabled", "true"), ("weight", String(weight)), ("metadata", metadata)]
+    }
 
-    /// Nil for an instance that is no node of this version.
-    static func node(_ metadata: [String: String]) -> NodeInfo? {
-        metadata[nodeKey].flatMap { try? JSONDecoder().decode(NodeInfo.self, from: Data($0.utf8)) }
+    /// An instance as the list has it.
+    struct Listed: Decodable {
+        var ip: String
+        var port: Int
+        var weight: Double?
+        var metadata: [String: String]?
+
+        var nodeText: String? { metadata?[nodeKey] }
+
+        /// Nil for an instance that is no node of this version.
+        var node: NodeInfo? { nodeText.flatMap { try? JSONDecoder().decode(NodeInfo.self, from: Data($0.utf8)) } }
     }
 
     private static var encoder: JSONEncoder {

@@ -29,6 +29,7 @@ public final class NacosRegistry: NodeRegistry, Service {
     private let logger: Logger
     private let list = NodeList()
     private let registration = NIOLockedValueBox(Registration())
+    private let ownEntry = NIOLockedValueBox(OwnEntry())
 
     public init(_ configuration: NacosConfiguration, http: HTTPClient = .shared, logger: Logger) {
         self.configuration = configuration
@@ -95,7 +96,7 @@ public final class NacosRegistry: NodeRegistry, Service {
             }
             for key in written where key != instance?.key { try await call(.DELETE, "/v1/ns/instance", key.parameters) }
             // The same call brings an instance up to date: it replaces what is known of this ip and port.
-            if let instance { try await call(.POST, "/v1/ns/instance", instance.parameters) }
+            if let instance { try await call(.POST, "/v1/ns/instance", instance.parameters()) }
             let isSettled = registration.withLockedValue { registration in
                 guard registration.wanted == wanted else { return false }
                 registration.written = instance.map { [$0.key] } ?? []
@@ -132,12 +133,25 @@ public final class NacosRegistry: NodeRegistry, Service {
                 ("serviceName", configuration.groupedService), ("namespaceId", configuration.namingNamespace),
                 ("clusters", configuration.cluster), ("healthyOnly", "true"),
             ])
-        struct Reply: Decodable {
-            struct Host: Decodable { var metadata: [String: String]? }
-            var hosts: [Host]
-        }
+        struct Reply: Decodable { var hosts: [NacosInstance.Listed] }
+        let hosts = try decode(Reply.self, answer).hosts
         // One that somebody disabled in the console is not in the list: it is not to be used.
-        list.update(try decode(Reply.self, answer).hosts.compactMap { $0.metadata.flatMap(NacosInstance.node) })
+        list.update(hosts.compactMap(\.node))
+        try await thaw(hosts)
+    }
+
+    /// An edit in the console (also: enabling and disabling) lays the metadata that it showed over the registered ones for good
+    /// (`InstanceUtil.updateInstanceMetadata`): others would see the load, and after a restart the epoch, of that moment for ever.
+    /// Such an edit can only be changed by another one.
+    private func thaw(_ hosts: [NacosInstance.Listed]) async throws {
+        guard let wanted = registration.withLockedValue(\.wanted) else { return }
+        let instance = try NacosInstance(wanted, configuration)
+        guard let listed = hosts.first(where: { $0.ip == instance.key.ip && $0.port == instance.key.port }) else { return }
+        let patience = configuration.pollInterval * 5
+        let isFrozen = ownEntry.withLockedValue { $0.isFrozen(listed.nodeText, wanted: instance.nodeText, at: .now, patience) }
+        guard isFrozen else { return }
+        logger.debug("the metadata of this node are frozen by an edit; editing them")
+        try await call(.PUT, "/v1/ns/instance", instance.parameters(weight: listed.weight ?? 1))
     }
 
     // MARK: Calls
@@ -158,5 +172,19 @@ public final class NacosRegistry: NodeRegistry, Service {
         } catch {
             throw ApusError(.internal, "Nacos answers what is not understood: \(answer.text.prefix(300))", cause: error)
         }
+    }
+}
+
+/// What the list says of this node, to tell an entry that lags from one that is frozen.
+private struct OwnEntry {
+    private var text: String?
+    private var since = ContinuousClock.now
+
+    mutating func isFrozen(_ listed: String?, wanted: String, at now: ContinuousClock.Instant, _ patience: Duration) -> Bool {
+        if listed != text || listed == wanted {
+            text = listed
+            since = now
+        }
+        return now - since > patience
     }
 }

@@ -34,12 +34,8 @@ public final class ZooKeeperRegistry: NodeRegistry, Service {
     /// Keeps the registration and the list of nodes; ends at a graceful shutdown, and with it what this node registered.
     public func run() async {
         await cancelWhenGracefulShutdown {
-            let known = NIOLockedValueBox(KnownNodes(directory: self.directory))
-            await self.sessions.run { event, connection in
-                var nodes = known.withLockedValue { $0 }
-                await self.handle(event, connection, &nodes)
-                known.withLockedValue { $0 = nodes }
-            }
+            var known = KnownNodes(directory: self.directory)
+            await self.sessions.run { await self.handle($0, $1, &known) }
         }
     }
 

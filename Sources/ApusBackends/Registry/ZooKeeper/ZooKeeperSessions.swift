@@ -29,7 +29,7 @@ final class ZooKeeperSessions: Sendable {
 
     /// Until the task is cancelled; then the session is ended.
     /// - Parameter handle: one call at a time.
-    func run(_ handle: @Sendable (Event, ZooKeeperConnection) async -> Void) async {
+    func run(_ handle: (Event, ZooKeeperConnection) async -> Void) async {
         while !Task.isCancelled {
             let connection: ZooKeeperConnection
             do {
@@ -49,7 +49,7 @@ final class ZooKeeperSessions: Sendable {
     }
 
     /// Returns when the session is lost or the task is cancelled.
-    private func follow(_ connection: ZooKeeperConnection, _ handle: @Sendable (Event, ZooKeeperConnection) async -> Void) async {
+    private func follow(_ connection: ZooKeeperConnection, _ handle: (Event, ZooKeeperConnection) async -> Void) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 while !Task.isCancelled {
