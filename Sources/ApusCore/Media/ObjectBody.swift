@@ -7,12 +7,12 @@ public struct ObjectChecksum: Sendable, Hashable, CustomStringConvertible {
     public let bytes: [UInt8]
 
     public init(of buffer: ByteBuffer) {
-        var hash = SHA256()
-        hash.update(buffer)
-        bytes = Array(hash.finalize())
+        var builder = ChecksumBuilder()
+        builder.add(buffer)
+        self = builder.finish()
     }
 
-    public init(_ digest: SHA256Digest) { bytes = Array(digest) }
+    fileprivate init(_ digest: SHA256Digest) { bytes = Array(digest) }
 
     /// Nil unless `hex` has 64 hexadecimal digits.
     public init?(_ hex: String) {
@@ -25,8 +25,15 @@ public struct ObjectChecksum: Sendable, Hashable, CustomStringConvertible {
     public var description: String { bytes.hex }
 }
 
-extension SHA256 {
-    package mutating func update(_ buffer: ByteBuffer) { buffer.withUnsafeReadableBytes { update(bufferPointer: $0) } }
+/// Makes an ``ObjectChecksum`` of bytes that come in pieces.
+public struct ChecksumBuilder: Sendable {
+    private var hash = SHA256()
+
+    public init() {}
+
+    public mutating func add(_ buffer: ByteBuffer) { buffer.withUnsafeReadableBytes { hash.update(bufferPointer: $0) } }
+
+    public func finish() -> ObjectChecksum { ObjectChecksum(hash.finalize()) }
 }
 
 extension Sequence<UInt8> {
@@ -83,7 +90,7 @@ private struct BodyCheck {
     private let size: Int64
     private let checksum: ObjectChecksum?
     private var seen: Int64 = 0
-    private var hash = SHA256()
+    private var hash = ChecksumBuilder()
     private var last: ByteBuffer?
 
     init(size: Int64, checksum: ObjectChecksum?) {
@@ -96,7 +103,7 @@ private struct BodyCheck {
         guard buffer.readableBytes > 0 else { return nil }
         seen += Int64(buffer.readableBytes)
         guard seen <= size else { throw ApusError(.invalidArgument, "the body has more than the \(size) bytes that it should have") }
-        if checksum != nil { hash.update(buffer) }
+        if checksum != nil { hash.add(buffer) }
         defer { last = buffer }
         return last
     }
@@ -104,7 +111,7 @@ private struct BodyCheck {
     /// The last buffer; nil when it is out already.
     mutating func finish() throws -> ByteBuffer? {
         guard seen == size else { throw ApusError(.invalidArgument, "the body has \(seen) bytes instead of \(size)") }
-        if let checksum, ObjectChecksum(hash.finalize()) != checksum {
+        if let checksum, hash.finish() != checksum {
             throw ApusError(.invalidArgument, "the body does not have the checksum that it should have")
         }
         defer { last = nil }
