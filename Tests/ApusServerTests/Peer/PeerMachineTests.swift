@@ -189,10 +189,11 @@ struct PeerOutboxTests {
         #expect(outbox.nextBatch()?.number == 1)
         #expect(outbox.nextBatch()?.number == 2)
         #expect(outbox.nextBatch() == nil)
-        #expect(outbox.acknowledge(through: 2))
+        #expect(outbox.acknowledge(through: 2) == true)
         #expect(outbox.nextBatch()?.number == 3)
-        #expect(!outbox.acknowledge(through: 4))
-        #expect(outbox.acknowledge(through: 3))
+        let isKnown = outbox.acknowledge(through: 4)
+        #expect(!isKnown)
+        #expect(outbox.acknowledge(through: 3) == true)
         #expect(!outbox.hasInFlight && !outbox.isIdle)
     }
 
@@ -217,7 +218,7 @@ struct PeerOutboxTests {
         #expect(outbox.isIdle)
         #expect(outbox.heartbeat() == 1)
         #expect(outbox.hasInFlight)
-        #expect(outbox.acknowledge(through: 1))
+        #expect(outbox.acknowledge(through: 1) == true)
         #expect(outbox.isIdle)
     }
 }
