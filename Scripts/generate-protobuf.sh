@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 command -v protoc >/dev/null || { echo "protoc is missing: apt-get install protobuf-compiler, or brew install protobuf" >&2; exit 1; }
 swift build --product protoc-gen-swift
 bin=$(swift build --show-bin-path)
-protoc --plugin="$bin/protoc-gen-swift" --proto_path=Sources/ApusProtocol/Socket \
-  --swift_opt=Visibility=Public --swift_out=Sources/ApusProtocol/Generated socket.proto
+protoc --plugin="$bin/protoc-gen-swift" --proto_path=Sources/ApusProtocol/Socket --proto_path=Sources/ApusProtocol/Peer \
+  --swift_opt=Visibility=Public --swift_out=Sources/ApusProtocol/Generated socket.proto peer.proto

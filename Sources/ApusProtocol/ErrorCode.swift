@@ -25,13 +25,25 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, Codable {
     // Try again.
     public static let overloaded = ErrorCode(rawValue: "overloaded")
     public static let storeUnavailable = ErrorCode(rawValue: "store_unavailable")
+    /// Something that nodes share, other than the store, cannot be reached: Redis, the registry.
+    public static let unavailable = ErrorCode(rawValue: "unavailable")
     public static let shuttingDown = ErrorCode(rawValue: "shutting_down")
+    /// Too many requests from this account or this address; `Retry-After` says when the next one has a chance.
+    public static let rateLimited = ErrorCode(rawValue: "rate_limited")
+    /// HTTP only: the request's body came too slowly.
+    public static let requestTimeout = ErrorCode(rawValue: "request_timeout")
+    /// HTTP only: a node behind the gateway broke off its answer. Whether it did what was asked is not known.
+    public static let badGateway = ErrorCode(rawValue: "bad_gateway")
+    /// HTTP only: a node behind the gateway did not answer in time. Whether it did what was asked is not known.
+    public static let gatewayTimeout = ErrorCode(rawValue: "gateway_timeout")
     public static let `internal` = ErrorCode(rawValue: "internal")
 
     /// Whether the same request may succeed later without a change. Clients obey the `retryable` of the wire, not this table.
     public var isRetryable: Bool {
         switch self {
-        case .overloaded, .storeUnavailable, .shuttingDown, .internal: true
+        case .overloaded, .storeUnavailable, .shuttingDown, .unavailable, .rateLimited, .requestTimeout, .badGateway, .gatewayTimeout,
+            .internal:
+            true
         default: false
         }
     }

@@ -1,5 +1,8 @@
 import ArgumentParser
 
+/// Of this program: what nodes tell each other.
+let apusVersion = "0.2.0"
+
 @main
 struct Apus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

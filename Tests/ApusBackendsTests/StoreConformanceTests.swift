@@ -70,6 +70,20 @@ import Testing
         try await implementation.withStores { try await promise.check($0) }
     }
 
+    @Test("node leases in memory", arguments: NodeLeaseConformance.cases)
+    func nodeLeasesInMemory(_ promise: ConformanceCase<any NodeLeaseStore>) async throws {
+        try await promise.check(MemoryNodeLeaseStore())
+    }
+
+    @Test("node leases in SQLite", arguments: NodeLeaseConformance.cases)
+    func nodeLeasesInSQLite(_ promise: ConformanceCase<any NodeLeaseStore>) async throws {
+        try await withTemporaryDirectory { directory in
+            let store = try SQLiteStore(directory: directory)
+            try await promise.check(store.nodeLeases)
+            try store.close()
+        }
+    }
+
     @Test("routes in memory", arguments: RouteTableConformance.cases)
     func routes(_ promise: ConformanceCase<any RouteTable>) async throws {
         try await promise.check(MemoryRouteTable())

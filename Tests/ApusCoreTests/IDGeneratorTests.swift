@@ -55,6 +55,35 @@ import Testing
         #expect(later.next(EntryID.self) > last)
     }
 
+    @Test("ids do not pass their bound when the clock does, and go on with the clock when it is moved")
+    func bound() {
+        let clock = SetClock(Self.epoch + 1000)
+        let generator = IDGenerator(node: 3, clock: clock)
+        let bound = generator.bound(after: .seconds(2))
+        #expect(bound == 3000 << 22 | 3 << 12 | 0xFFF)
+        let bounded = IDGenerator(node: 3, clock: clock, through: bound)
+        var last = bounded.next(EntryID.self)
+        clock.set(Self.epoch + 3001)
+        for _ in 0..<10_000 {
+            let next = bounded.next(EntryID.self)
+            #expect(next > last && next.rawValue <= bound)
+            last = next
+        }
+        bounded.reserve(through: bounded.bound(after: .seconds(2)))
+        #expect(bounded.next(EntryID.self).rawValue >> 22 == 3001)
+    }
+
+    @Test("ids of a life that begins after the bound of the one before never repeat, though the clock was set back")
+    func boundedLives() {
+        let clock = SetClock(Self.epoch + 100_000)
+        let earlier = IDGenerator(node: 7, clock: clock)
+        let bound = earlier.bound(after: .seconds(1))
+        clock.set(Self.epoch + 100)
+        let later = IDGenerator(node: 7, clock: clock, after: bound)
+        #expect(later.next(EntryID.self).rawValue > bound)
+        #expect(later.bound(after: .seconds(1)) > bound + 999 << 22, "the next bound is as far ahead of the ids, not of the clock")
+    }
+
     @Test("generators of other nodes never give the same id at the same time")
     func nodes() {
         let clock = SetClock(Self.epoch + 100)

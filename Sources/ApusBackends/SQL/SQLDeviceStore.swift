@@ -38,9 +38,20 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
         }
     }
 
-    func rotate(_ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp) async throws -> RefreshRotation {
+    func rotate(
+        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, grace: Duration
+    ) async throws -> RefreshRotation {
+        let found = try await driver.read { session in
+            try session.row("SELECT device FROM refresh_token WHERE hash = ?", .blob(old)).map { try $0.id(0, DeviceID.self) }
+        }
+        guard let device = found else { return .refused }
         do {
-            return try await driver.write { session in try Self.rotate(old, to: new, at: time, session) }
+            return try await driver.write { session in
+                // Locks the device: tokens of a family are used one after the other, and what is read after this is what is so.
+                let locked = try session.execute(
+                    "UPDATE device SET last_seen_at = last_seen_at WHERE id = ? AND revoked_at IS NULL", .id(device))
+                return locked == 1 ? try Self.rotate(old, to: new, at: time, grace: grace, session) : .refused
+            }
         } catch let violation as SQLUniqueViolation {
             throw ApusError(.conflict, "the new refresh token exists", cause: violation)
         }
@@ -63,21 +74,30 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
         }
     }
 
+    /// On a session that holds the device's lock.
     private static func rotate(
-        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, _ session: Driver.Session
+        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, grace: Duration, _ session: Driver.Session
     ) throws -> RefreshRotation {
+        // First of all the row's lock, so that what is read then is how it stands: of several who use a token at once each sees what the
+        // one before did.
+        try session.execute("UPDATE refresh_token SET expires_at = expires_at WHERE hash = ?", .blob(old))
         let found = try session.row(
             """
-            SELECT \(columns) FROM refresh_token t JOIN device d ON d.id = t.device
+            SELECT \(columns), t.used_at, t.successor FROM refresh_token t JOIN device d ON d.id = t.device
             WHERE t.hash = ? AND t.expires_at > ? AND d.revoked_at IS NULL
             """, .blob(old), .time(time))
-        guard var device = try found.map(Self.device) else { return .refused }
-        // The update, not the row read above, decides who of several used the token: it holds the row's lock.
-        let used = try session.execute("UPDATE refresh_token SET used_at = ? WHERE hash = ? AND used_at IS NULL", .time(time), .blob(old))
-        guard used == 1 else {
-            try end(device.id, of: device.account, at: time, session)
-            return .reused(device)
+        guard let row = found else { return .refused }
+        var device = try device(row)
+        let usedAt = row.isNull(6) ? nil : try row.time(6)
+        if let usedAt {
+            let isRepeat = try !row.isNull(7) && usedAt + grace > time && withdraw(row.blob(7), at: time, session)
+            guard isRepeat else {
+                // Of several who come second one ends the device; those after it find none.
+                return try end(device.id, of: device.account, at: time, session) ? .reused(device) : .refused
+            }
         }
+        try session.execute(
+            "UPDATE refresh_token SET used_at = ?, successor = ? WHERE hash = ?", .time(usedAt ?? time), .blob(new.hash), .blob(old))
         try session.execute("DELETE FROM refresh_token WHERE device = ? AND expires_at <= ?", .id(device.id), .time(time))
         try insert(new, of: device.id, session)
         device.lastSeenAt = max(device.lastSeenAt, time)
@@ -85,8 +105,12 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
         return .rotated(device)
     }
 
+    /// Makes a token that was never used count as used. False for one that was.
+    private static func withdraw(_ hash: [UInt8], at time: Timestamp, _ session: Driver.Session) throws -> Bool {
+        try session.execute("UPDATE refresh_token SET used_at = ? WHERE hash = ? AND used_at IS NULL", .time(time), .blob(hash)) == 1
+    }
+
     /// Returns whether it was this call that ended the device.
-    @discardableResult
     private static func end(_ id: DeviceID, of account: AccountID, at time: Timestamp, _ session: Driver.Session) throws -> Bool {
         let ended = try session.execute(
             "UPDATE device SET revoked_at = ? WHERE id = ? AND account = ? AND revoked_at IS NULL", .time(time), .id(id), .id(account))

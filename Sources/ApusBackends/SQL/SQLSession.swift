@@ -32,6 +32,11 @@ struct SQLRow: Sendable {
         return value
     }
 
+    func blob(_ column: Int) throws -> [UInt8] {
+        guard case .blob(let value) = values[column] else { throw unexpected(column) }
+        return value
+    }
+
     func isNull(_ column: Int) -> Bool { values[column] == .null }
 
     func id<Tag>(_ column: Int, _ type: Identifier<Tag>.Type = Identifier<Tag>.self) throws -> Identifier<Tag> {
@@ -72,9 +77,13 @@ extension SQLSession {
 protocol SQLDriver: Sendable {
     associatedtype Session: SQLSession
 
+    /// An expression of SQL: the database's own time, in Unix milliseconds.
+    static var nowMilliseconds: String { get }
+
     /// One snapshot for the whole body.
     func read<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
-    /// Durable when it returns.
+    /// Durable when it returns. Writers of other processes may run at the same time: what a body decides stands on what its statements
+    /// found when they changed it or on a unique key, not on what it read before. `body` may run several times.
     @discardableResult
     func write<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
 }

@@ -9,7 +9,9 @@ struct Migration: Sendable {
 /// the table. Numbers are 64 bits, times Unix milliseconds.
 enum Schema {
     static let migrations = [
-        Migration(version: 1, statements: accounts + devices + signingKeys + conversations + schedule)
+        Migration(version: 1, statements: accounts + devices + signingKeys + conversations + schedule),
+        Migration(version: 2, statements: nodeLeases),
+        Migration(version: 3, statements: secondUses + departures),
     ]
 
     static var version: Int { migrations.last?.version ?? 0 }
@@ -53,6 +55,18 @@ enum Schema {
         )
         """,
         "CREATE INDEX refresh_token_by_device ON refresh_token (device)",
+    ]
+
+    private static let secondUses = [
+        // The hash of the token that this one was used up for: see `DeviceStore.rotate`. Null in a token that an older version used up.
+        "ALTER TABLE refresh_token ADD COLUMN successor VARBINARY(64)"
+    ]
+
+    private static let departures = [
+        // When the last conversation of a deleted account was left. Null in a deleted account: there is something to do still, so
+        // that accounts which an older version deletes are found as well.
+        "ALTER TABLE account ADD COLUMN departed_at BIGINT",
+        "CREATE INDEX account_by_departure ON account (departed_at, deleted_at)",
     ]
 
     private static let signingKeys = [
@@ -129,5 +143,19 @@ enum Schema {
         "CREATE UNIQUE INDEX scheduled_entry_by_name ON scheduled_entry (conversation, sender, client_id)",
         "CREATE INDEX scheduled_entry_by_time ON scheduled_entry (deliver_at, id)",
         "CREATE INDEX scheduled_entry_by_sender ON scheduled_entry (sender)",
+    ]
+
+    private static let nodeLeases = [
+        // All numbers that there are, so that to take one is to change a row. It is free when `expires_at` is over.
+        """
+        CREATE TABLE node_lease (
+            node BIGINT NOT NULL PRIMARY KEY,
+            epoch BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            ids_through BIGINT NOT NULL
+        )
+        """,
+        "INSERT INTO node_lease (node, epoch, expires_at, ids_through) VALUES "
+            + (0..<1024).map { "(\($0), 0, 0, 0)" }.joined(separator: ", "),
     ]
 }

@@ -34,16 +34,39 @@ public actor ServerProcess {
         }
     }
 
-    /// Where a server listens, as its ready line says: `HOST:PORT` each.
+    /// Where a server listens, as its ready line says: `HOST:PORT` each; empty: its roles have no such listener.
     public struct Endpoints: Codable, Hashable, Sendable {
         public var http: String
         public var socket: String
         public var tcp: String
+        public var gateway: String
+        public var peer: String
+
+        public init(from decoder: any Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            func address(_ key: CodingKeys) throws -> String { try container.decodeIfPresent(String.self, forKey: key) ?? "" }
+            http = try address(.http)
+            socket = try address(.socket)
+            tcp = try address(.tcp)
+            gateway = try address(.gateway)
+            peer = try address(.peer)
+        }
 
         public var httpURL: URL {
             get throws {
                 guard let url = URL(string: "http://\(http)") else { throw ServerProcessError("\(http) is no HOST:PORT") }
                 return url
+            }
+        }
+
+        /// The listeners as settings of `apus serve`; of those that do not exist yet any free port.
+        static func settings(_ known: Endpoints?) -> [String] {
+            let listeners: [(String, KeyPath<Endpoints, String>)] = [
+                ("--http", \.http), ("--socket", \.socket), ("--tcp", \.tcp), ("--gateway", \.gateway), ("--peer", \.peer),
+            ]
+            return listeners.flatMap { flag, path in
+                let address = known?[keyPath: path] ?? ""
+                return [flag, address.isEmpty ? "127.0.0.1:0" : address]
             }
         }
     }
@@ -61,7 +84,8 @@ public actor ServerProcess {
     public nonisolated let log = ProcessLog()
     private let options: Options
     private var state = State.stopped
-    private var endpoints: Endpoints?
+    /// Of the last start; the next one listens there again.
+    private(set) var endpoints: Endpoints?
 
     /// Starts a server, hands it over, and kills it if `body` left it running, also when the task is cancelled.
     public static func with<Result>(
@@ -81,7 +105,8 @@ public actor ServerProcess {
         }
     }
 
-    private init(_ options: Options, data: URL) {
+    /// Not running yet. Whoever makes one without ``with(_:_:)`` kills it in the end and removes `data`.
+    init(_ options: Options, data: URL) {
         self.options = options
         self.data = data
     }
@@ -178,12 +203,8 @@ public actor ServerProcess {
     }
 
     private var arguments: [String] {
-        [
-            "serve", "--data", data.path, "--http", endpoints?.http ?? "127.0.0.1:0", "--socket", endpoints?.socket ?? "127.0.0.1:0",
-            "--tcp", endpoints?.tcp ?? "127.0.0.1:0",
-            // What is tested is not how long a password takes, least of all in a debug build.
-            "--auth-password-cost", "10",
-        ] + options.arguments
+        // What is tested is not how long a password takes, least of all in a debug build.
+        ["serve", "--data", data.path] + Endpoints.settings(endpoints) + ["--auth-password-cost", "10"] + options.arguments
     }
 
     private var environment: [String: String] {

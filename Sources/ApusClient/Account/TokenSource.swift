@@ -1,7 +1,7 @@
 import ApusProtocol
 import Foundation
 
-/// Access tokens that the server accepts. A refresh token works once and a second use of it ends the login, so clients of one directory
+/// Access tokens that the server accepts. A refresh token works once and a later second use of it ends the login, so clients of one directory
 /// take turns at refreshing, and look first whether another one has done it.
 struct TokenSource: Sendable {
     let store: LoginStore

@@ -46,6 +46,8 @@ public struct HeadSweep: Service {
         var position: LogPosition?
         /// What the last sweep found.
         var heads: [ConversationHead] = []
+        /// What it reported, whether found then or before: a store may report heads again.
+        var reported: Set<ConversationHead> = []
     }
 
     func sweep(_ state: inout State) async throws {
@@ -60,7 +62,8 @@ public struct HeadSweep: Service {
         }
         // What does not fit into one read is found by the next.
         let page = try await log.movedHeads(since: position, limit: headsMax)
-        state.heads = page.heads
+        state.heads = page.heads.filter { !state.reported.contains($0) }
+        state.reported = Set(page.heads)
         state.position = page.position
     }
 }

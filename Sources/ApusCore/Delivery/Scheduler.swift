@@ -12,16 +12,20 @@ public final class Scheduler: Service {
     private let clock: any WallClock
     private let logger: Logger
     private let batchMax: Int
+    private let pauseMax: Duration
     private let alarm = Alarm()
 
+    /// - Parameter pauseMax: the store is asked at least this often, for what other nodes scheduled.
     public init(
-        store: any ScheduleStore, sequencer: Sequencer, ids: IDGenerator, clock: any WallClock, batchMax: Int = 256, logger: Logger
+        store: any ScheduleStore, sequencer: Sequencer, ids: IDGenerator, clock: any WallClock, batchMax: Int = 256,
+        pauseMax: Duration = .seconds(60), logger: Logger
     ) {
         self.store = store
         self.sequencer = sequencer
         self.ids = ids
         self.clock = clock
         self.batchMax = batchMax
+        self.pauseMax = pauseMax
         self.logger = logger
     }
 
@@ -85,7 +89,7 @@ public final class Scheduler: Service {
             }
             try await store.remove(done)
         }
-        guard let next = try await store.nextDue() else { return .seconds(60) }
-        return .milliseconds(min(max(next.milliseconds - clock.now.milliseconds, 1), 60_000))
+        guard let next = try await store.nextDue() else { return pauseMax }
+        return min(.milliseconds(max(next.milliseconds - clock.now.milliseconds, 1)), pauseMax)
     }
 }

@@ -22,17 +22,23 @@ extension MemoryStore: DeviceStore {
         state.withLockedValue { $0.activeDevice(id) != nil }
     }
 
-    public func rotate(_ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp) async throws -> RefreshRotation {
+    public func rotate(
+        _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, grace: Duration
+    ) async throws -> RefreshRotation {
         try state.withLockedValue { state in
             guard let token = state.refreshTokens[old], token.expiresAt > time, var device = state.activeDevice(token.device) else {
                 return .refused
             }
-            guard token.usedAt == nil else {
-                state.end(device.id, at: time)
-                return .reused(device)
-            }
             guard state.refreshTokens[new.hash] == nil else { throw ApusError(.conflict, "the new refresh token exists") }
-            state.refreshTokens[old]?.usedAt = time
+            if let usedAt = token.usedAt {
+                guard let successor = token.successor, state.refreshTokens[successor]?.usedAt == nil, usedAt + grace > time else {
+                    state.end(device.id, at: time)
+                    return .reused(device)
+                }
+                state.refreshTokens[successor]?.usedAt = time
+            }
+            state.refreshTokens[old]?.usedAt = token.usedAt ?? time
+            state.refreshTokens[old]?.successor = new.hash
             state.refreshTokens = state.refreshTokens.filter { $0.value.device != device.id || $0.value.expiresAt > time }
             state.refreshTokens[new.hash] = StoredToken(device: device.id, expiresAt: new.expiresAt)
             device.lastSeenAt = max(device.lastSeenAt, time)

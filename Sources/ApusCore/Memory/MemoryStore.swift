@@ -42,6 +42,8 @@ struct StoredToken {
     var device: DeviceID
     var expiresAt: Timestamp
     var usedAt: Timestamp?
+    /// The token that it was used up for. Nil for one that was withdrawn.
+    var successor: [UInt8]?
 }
 
 /// Two accounts, whichever is named first.

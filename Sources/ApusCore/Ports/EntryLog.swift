@@ -111,7 +111,8 @@ public protocol EntryLog: Sendable {
     func head(of conversation: ConversationID) async throws -> Seq
 
     /// Visible heads of the conversations that the account is or was in and whose log moved after `since`; ascending by
-    /// conversation, beginning after `after`, at most `limit`. One read of the store.
+    /// conversation, beginning after `after`, at most `limit`. One read of the store. Heads that moved shortly before `since` may be
+    /// among them, here and below; none that moved after it is missing.
     func heads(of account: AccountID, since: LogPosition, after: ConversationID?, limit: Int) async throws -> HeadPage
 
     /// Heads of any conversation that moved after `since`, in the order of the log; at most `limit`, and then `position` is

@@ -7,4 +7,6 @@ public protocol PasswordHasher: Sendable {
     /// that nobody learns from the time which accounts exist.
     /// - Throws: ``ApusError`` `overloaded`; `internal` for a hash that is none of ours.
     func verify(_ password: String, against hash: String?) async throws -> Bool
+    /// Whether `hash` was made at a lower cost than new ones are. False for a hash that is none of ours.
+    func isOutdated(_ hash: String) -> Bool
 }

@@ -61,8 +61,8 @@ protocol VerificationKeys: Sendable {
     func verificationKey(_ id: String) async throws -> ES256PublicKey?
 }
 
-/// Checks access tokens: signature by a published key, times, shape. Asks nobody else, so a revoked device's last token
-/// stays good until it expires; what must not wait for that asks the device store as well.
+/// Checks access tokens: signature by a published key, times, shape. Asks nobody else, so to it a revoked device's last token
+/// stays good until it expires; ``DeviceCheck`` is for those who ask about the device as well.
 public struct JWTVerifier: TokenVerifier {
     private static let tokenBytesMax = 4096
 
@@ -77,6 +77,13 @@ public struct JWTVerifier: TokenVerifier {
 
     /// - Parameter issuer: the only `iss` that is accepted; nil: the keys alone say whose tokens they are.
     public init(keys: KeyRing, clock: any WallClock, issuer: String? = nil) {
+        self.keys = keys
+        self.clock = clock
+        self.issuer = issuer
+    }
+
+    /// For a node that knows the keys from the auth nodes.
+    public init(keys: RemoteKeySet, clock: any WallClock, issuer: String? = nil) {
         self.keys = keys
         self.clock = clock
         self.issuer = issuer

@@ -10,16 +10,20 @@ public struct AuthConfiguration: Sendable {
     public var accessTokenLifetime: Duration
     /// Of each refresh token; a device that stays away longer logs in again.
     public var refreshTokenLifetime: Duration
+    /// For so long after its use a refresh token is answered again, while the token that it was answered with is unused: the answer may
+    /// have been lost on its way. Not a setting: longer gives a thief more time, shorter logs people out on bad networks.
+    public var refreshGrace: Duration
     public var devicePolicy: DevicePolicy
     public var clients: [OAuthClient]
 
     public init(
         issuer: String? = nil, accessTokenLifetime: Duration = .seconds(900), refreshTokenLifetime: Duration = .seconds(30 * 86_400),
-        devicePolicy: DevicePolicy = .all, clients: [OAuthClient] = []
+        refreshGrace: Duration = .seconds(60), devicePolicy: DevicePolicy = .all, clients: [OAuthClient] = []
     ) {
         self.issuer = issuer
         self.accessTokenLifetime = accessTokenLifetime
         self.refreshTokenLifetime = refreshTokenLifetime
+        self.refreshGrace = refreshGrace
         self.devicePolicy = devicePolicy
         self.clients = clients
     }
@@ -36,10 +40,11 @@ public struct AuthRole: HTTPRole {
     let devices: any DeviceStore
     let routes: any RouteTable
 
+    /// - Parameter deviceCheck: this process's, so that it learns of revocations at once.
     public init(
         configuration: AuthConfiguration, accounts: any AccountStore, devices: any DeviceStore, routes: any RouteTable,
-        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier, ids: IDGenerator,
-        clock: any WallClock, logger: Logger
+        sessions: any SessionControl, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
+        deviceCheck: DeviceCheck? = nil, ids: IDGenerator, clock: any WallClock, logger: Logger
     ) {
         self.configuration = configuration
         self.devices = devices
@@ -50,7 +55,8 @@ public struct AuthRole: HTTPRole {
         issuer = TokenIssuer(keys: keys, clock: clock, lifetime: configuration.accessTokenLifetime)
         logins = Logins(
             accounts: accounts, devices: devices, routes: routes, sessions: sessions, hasher: hasher,
-            policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime, ids: ids, clock: clock,
+            deviceCheck: deviceCheck, policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
+            refreshGrace: configuration.refreshGrace, ids: ids, clock: clock,
             logger: logger)
     }
 

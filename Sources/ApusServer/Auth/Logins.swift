@@ -30,8 +30,10 @@ struct Logins: Sendable {
     let routes: any RouteTable
     let sessions: any SessionControl
     let hasher: any PasswordHasher
+    let deviceCheck: DeviceCheck?
     let policy: DevicePolicy
     let refreshTokenLifetime: Duration
+    let refreshGrace: Duration
     let ids: IDGenerator
     let clock: any WallClock
     let logger: Logger
@@ -60,9 +62,9 @@ struct Logins: Sendable {
         let platform = try AccountRules.platform(request.platform)
         let known = try await account(named: request.username)
         guard try await matches(request.password, known), let known else { throw Self.wrongCredentials }
-        return try await locks.withLock(known.id) {
+        let granted = try await locks.withLock(known.id) {
             // The password may have been changed, or the account deleted, while this login waited.
-            guard try await accounts.account(known.id)?.passwordHash == known.passwordHash else { throw Self.wrongCredentials }
+            guard try await present(known, password: request.password) != nil else { throw Self.wrongCredentials }
             let present = try await devices.devices(of: known.id)
             let connected = Set(try await routes.routes(of: known.id).map(\.device))
             let login = DevicePolicy.Login(platform: platform, replaces: request.replaces)
@@ -76,13 +78,15 @@ struct Logins: Sendable {
             try await end(ending, of: known.id)
             return Granted(device: device, refreshToken: token.text)
         }
+        await upgradeHash(of: known, password: request.password)
+        return granted
     }
 
-    /// Uses a refresh token up for a new one. A second use ends the device.
+    /// Uses a refresh token up for a new one. A second use ends the device, unless the first answer may have been lost.
     /// - Throws: ``ApusError`` `unauthenticated`, `store_unavailable`.
     func refresh(_ refreshToken: String) async throws -> Granted {
         let token = newRefreshToken()
-        switch try await devices.rotate(Self.hash(refreshToken), to: token.record, at: clock.now) {
+        switch try await devices.rotate(Self.hash(refreshToken), to: token.record, at: clock.now, grace: refreshGrace) {
         case .rotated(let device):
             // A crash in the middle of a deletion leaves devices behind.
             guard try await accounts.account(device.account) != nil else {
@@ -130,7 +134,9 @@ struct Logins: Sendable {
         let known = try await confirmed(id, password: change.current)
         let hash = try await hasher.hash(change.new)
         try await locks.withLock(id) {
-            guard try await accounts.setPasswordHash(hash, replacing: known.passwordHash, of: id) else { throw Self.wrongPassword }
+            guard let present = try await present(known, password: change.current),
+                try await accounts.setPasswordHash(hash, replacing: present.passwordHash, of: id)
+            else { throw Self.wrongPassword }
             try await endOthers(of: id, but: device)
         }
     }
@@ -139,7 +145,7 @@ struct Logins: Sendable {
     func deleteAccount(_ id: AccountID, password: String) async throws {
         let known = try await confirmed(id, password: password)
         try await locks.withLock(id) {
-            guard try await accounts.account(id)?.passwordHash == known.passwordHash else { throw Self.wrongPassword }
+            guard try await present(known, password: password) != nil else { throw Self.wrongPassword }
             // First, so that nothing can bring a device back.
             try await accounts.delete(id, at: clock.now)
             try await endOthers(of: id, but: nil)
@@ -159,6 +165,25 @@ struct Logins: Sendable {
         return try await hasher.verify(password, against: account?.passwordHash)
     }
 
+    /// The account as it is now, if the password that matched `known` still is its password: a login elsewhere may have upgraded the hash.
+    private func present(_ known: Account, password: String) async throws -> Account? {
+        guard let present = try await accounts.account(known.id) else { return nil }
+        if present.passwordHash == known.passwordHash { return present }
+        return try await matches(password, present) ? present : nil
+    }
+
+    /// Hashes the password again at today's cost, where the stored hash is of a cheaper time: only now the password is at hand.
+    private func upgradeHash(of known: Account, password: String) async {
+        guard hasher.isOutdated(known.passwordHash) else { return }
+        do {
+            // Nothing to do when it was changed meanwhile: what changed it hashed at today's cost.
+            _ = try await accounts.setPasswordHash(hasher.hash(password), replacing: known.passwordHash, of: known.id)
+        } catch {
+            // The login stands; the next one tries again.
+            logger.notice("a password hash was not upgraded", metadata: ["account": "\(known.id)", "error": "\(error)"])
+        }
+    }
+
     private func confirmed(_ id: AccountID, password: String) async throws -> Account {
         guard let account = try await accounts.account(id) else {
             throw ApusError(.unauthenticated, "this account does not exist any more")
@@ -174,6 +199,7 @@ struct Logins: Sendable {
     /// Closes what is connected. The devices are revoked whatever becomes of this.
     private func close(_ devices: [DeviceID], of account: AccountID) async {
         guard !devices.isEmpty else { return }
+        deviceCheck?.revoked(devices)
         do {
             try await sessions.closeSessions(of: devices, account: account, code: .deviceRevoked)
         } catch {

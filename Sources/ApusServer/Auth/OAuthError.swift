@@ -25,7 +25,7 @@ struct OAuthError: Error {
         case .loginRefused:
             self.error = "access_denied"
             status = .forbidden
-        case .overloaded, .storeUnavailable, .shuttingDown:
+        case .overloaded, .storeUnavailable, .unavailable, .shuttingDown:
             self.error = "temporarily_unavailable"
             status = .serviceUnavailable
             retryAfter = Problems.retryAfter(error)

@@ -19,6 +19,9 @@ public final class ScryptPasswordHasher: PasswordHasher, Service {
         public var blockSize: Int
         public var parallelism: Int
 
+        /// What a guess costs, as a number to compare.
+        var cost: Int { blockSize * parallelism << logRounds }
+
         public init(logRounds: Int = 15, blockSize: Int = 8, parallelism: Int = 1) {
             self.logRounds = logRounds
             self.blockSize = blockSize
@@ -69,6 +72,11 @@ public final class ScryptPasswordHasher: PasswordHasher, Service {
             // Comparing symmetric keys takes the same time wherever they differ.
             return stored.map { SymmetricKey(data: $0.key) == key } ?? false
         }
+    }
+
+    public func isOutdated(_ hash: String) -> Bool {
+        guard let stored = try? Self.decode(hash) else { return false }
+        return stored.parameters.cost < parameters.cost
     }
 
     private func compute<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {

@@ -13,9 +13,12 @@ public struct APIContext: RequestContext {
     /// What the access token says; set for routes that ask for one.
     public var grant: AccessGrant?
     public var bodyBytesMax: Int
+    /// Who asks, as far as is known: the connection's other end, or whom a trusted proxy names. Nil for what is no IP address.
+    public var clientAddress: IPAddress?
 
     public init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
+        clientAddress = source.channel.remoteAddress.flatMap(IPAddress.init)
         id = ""
         bodyBytesMax = 0
     }

@@ -15,11 +15,14 @@ public struct HTTPConfiguration: Sendable {
     /// Origins whose browsers may call the API: `*` for any, or like `https://chat.example.com`. The API takes no cookies, so
     /// any origin is no danger to anybody's login.
     public var corsOrigins: [String]
+    /// Whose `X-Forwarded-For` is believed: the gateways, for a role behind them; a load balancer, for a gateway behind it. From
+    /// anybody else the field is worth nothing, and the connection's own address counts.
+    public var trustedProxies: [AddressRange]
 
     public init(
         host: String, port: Int, bodyBytesMax: Int = 65_536, headerBytesMax: Int = 16_384, headerFieldsMax: Int = 64,
         connectionsMax: Int = 4096, requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(60),
-        corsOrigins: [String] = ["*"]
+        corsOrigins: [String] = ["*"], trustedProxies: [AddressRange] = []
     ) {
         self.host = host
         self.port = port
@@ -30,5 +33,6 @@ public struct HTTPConfiguration: Sendable {
         self.requestTimeout = requestTimeout
         self.idleTimeout = idleTimeout
         self.corsOrigins = corsOrigins
+        self.trustedProxies = trustedProxies
     }
 }

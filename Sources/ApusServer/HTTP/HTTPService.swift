@@ -16,31 +16,43 @@ public struct HTTPService: Service {
     private let responder: CallbackResponder<APIContext>
     private let logger: Logger
 
+    /// - Parameter deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
     public init(
-        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, readiness: Readiness, logger: Logger
+        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, deviceCheck: DeviceCheck? = nil,
+        readiness: Readiness, logger: Logger
     ) {
-        self.configuration = configuration
-        self.logger = logger
-        let routes = HTTPRoutes(verifier: verifier)
+        let routes = HTTPRoutes(verifier: verifier, deviceCheck: deviceCheck)
         HealthRole(readiness: readiness).addRoutes(to: routes)
         for role in roles { role.addRoutes(to: routes) }
         routes.complete()
+        self.init(
+            configuration: configuration,
+            responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()), logger: logger)
+    }
 
-        // From the outside in; what they wrap is the router with its deadline.
+    /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
+    ///   address, the log line, cross-origin rules, problem documents.
+    init(configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+        // From the outside in.
         let middlewares = Router(context: APIContext.self).middlewares
-        middlewares.add(RequestPreparation(bodyBytesMax: configuration.bodyBytesMax))
+        middlewares.add(
+            RequestPreparation(bodyBytesMax: configuration.bodyBytesMax, trustedProxies: configuration.trustedProxies))
         middlewares.add(AccessLog())
         middlewares.add(CrossOrigin(origins: configuration.corsOrigins))
         middlewares.add(ProblemMiddleware())
-        let chain = middlewares.constructResponder(
-            finalResponder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()))
-        responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
+        let chain = middlewares.constructResponder(finalResponder: responder)
+        self.responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
     }
 
     public func run() async throws {
+        let idleTimeout = TimeAmount(configuration.idleTimeout)
         let limits = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [BodyGuard(bytesMax: configuration.bodyBytesMax * 2)],
-            idleTimeout: TimeAmount(configuration.idleTimeout),
+            additionalChannelHandlers: [
+                BodyGuard(bytesMax: configuration.bodyBytesMax * 2), SlowReaderGuard(timeout: idleTimeout),
+            ],
+            idleTimeout: idleTimeout,
             httpDecoderConfiguration: .init(
                 maxHeaderFieldSize: configuration.headerBytesMax, maxHeaderListSize: configuration.headerBytesMax,
                 maxHeaderFieldCount: configuration.headerFieldsMax))

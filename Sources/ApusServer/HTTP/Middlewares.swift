@@ -8,6 +8,12 @@ extension HTTPField.Name {
     /// Of RFC 9110's kind, but not registered.
     static let requestID = HTTPField.Name("X-Request-Id")!
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
+    static let xForwardedProto = HTTPField.Name("X-Forwarded-Proto")!
+    static let xForwardedHost = HTTPField.Name("X-Forwarded-Host")!
+    /// W3C Trace Context.
+    static let traceparent = HTTPField.Name("traceparent")!
+    static let tracestate = HTTPField.Name("tracestate")!
     /// RFC 6749 section 5.1 wants it beside Cache-Control.
     static let pragma = HTTPField.Name("Pragma")!
 }
@@ -15,11 +21,15 @@ extension HTTPField.Name {
 /// Gives the request its id, the caller's if it brought a decent one, and its limits.
 struct RequestPreparation: RouterMiddleware {
     let bodyBytesMax: Int
+    let trustedProxies: [AddressRange]
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
         var context = context
         context.id = request.headers[.requestID].flatMap(Self.accepted) ?? RequestID().description
         context.bodyBytesMax = bodyBytesMax
+        context.clientAddress = context.clientAddress.map {
+            $0.client(forwardedFor: request.headers[values: .xForwardedFor], trusting: trustedProxies)
+        }
         context.logger[metadataKey: "hb.request.id"] = nil
         context.logger[metadataKey: "request"] = "\(context.id)"
         var response = try await next(request, context)
@@ -45,7 +55,8 @@ struct AccessLog: RouterMiddleware {
         context.logger.debug(
             "http",
             metadata: [
-                "method": "\(request.method.rawValue)", "path": "\(request.uri.path)", "status": "\(response.status.code)",
+                "client": "\(context.clientAddress?.description ?? "unknown")", "method": "\(request.method.rawValue)",
+                "path": "\(request.uri.path)", "status": "\(response.status.code)",
                 "microseconds": "\(elapsed / .microseconds(1))",
             ])
         return response

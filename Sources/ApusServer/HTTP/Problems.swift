@@ -39,7 +39,11 @@ enum Problems {
         case .methodNotAllowed: .methodNotAllowed
         case .conflict, .outOfState: .conflict
         case .tooLarge: .contentTooLarge
-        case .overloaded, .storeUnavailable, .shuttingDown: .serviceUnavailable
+        case .requestTimeout: .requestTimeout
+        case .rateLimited: .tooManyRequests
+        case .badGateway: .badGateway
+        case .gatewayTimeout: .gatewayTimeout
+        case .overloaded, .storeUnavailable, .shuttingDown, .unavailable: .serviceUnavailable
         default: .internalServerError
         }
     }

@@ -39,6 +39,9 @@ public final class SocketRole: Service {
         self.logger = logger
     }
 
+    /// Connections now, those that have not logged in yet among them.
+    public var connectionCount: Int { gate.connectionCount }
+
     public func run() async throws {
         let loops = try await makeHubs()
         let timers = loops.map { eventLoop, hub in

@@ -30,10 +30,12 @@ public struct StoreSet: Sendable {
     public var conversations: any ConversationStore
     public var log: any EntryLog
     public var schedule: any ScheduleStore
+    /// False: reads since a position may report heads again that moved shortly before it.
+    public var positionsAreExact: Bool
 
     public init(
         accounts: any AccountStore, devices: any DeviceStore, signingKeys: any SigningKeyStore, conversations: any ConversationStore,
-        log: any EntryLog, schedule: any ScheduleStore
+        log: any EntryLog, schedule: any ScheduleStore, positionsAreExact: Bool = true
     ) {
         self.accounts = accounts
         self.devices = devices
@@ -41,6 +43,7 @@ public struct StoreSet: Sendable {
         self.conversations = conversations
         self.log = log
         self.schedule = schedule
+        self.positionsAreExact = positionsAreExact
     }
 }
 

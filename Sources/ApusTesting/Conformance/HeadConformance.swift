@@ -27,18 +27,24 @@ public enum HeadConformance {
             "all heads")
         try expectEqual(page.next, nil, "one page is all")
         let quiet = try await stores.log.heads(of: AccountID(1), since: page.position, after: nil, limit: all)
-        try expectEqual(quiet.heads, [], "nothing moved")
+        try expectMoved(quiet.heads, [], stores, "nothing moved")
         try await second.send(3, "c")
         let moved = try await stores.log.heads(of: AccountID(1), since: page.position, after: nil, limit: all)
-        try expectEqual(moved.heads, [ConversationHead(conversation: second.id, seq: 2)], "one moved")
-        try expectEqual(
-            try await stores.log.heads(of: AccountID(1), since: moved.position, after: nil, limit: all).heads, [], "and no more")
+        try expectMoved(moved.heads, [ConversationHead(conversation: second.id, seq: 2)], stores, "one moved")
+        try expectMoved(
+            try await stores.log.heads(of: AccountID(1), since: moved.position, after: nil, limit: all).heads, [], stores, "and no more")
         let future = LogPosition(rawValue: moved.position.rawValue + 1000)
         let restored = try await stores.log.heads(of: AccountID(1), since: future, after: nil, limit: all)
         try expectEqual(restored.heads.count, 2, "heads since a position that the log has not reached: all of them")
         try expectEqual(try await stores.log.heads(of: AccountID(9), since: .start, after: nil, limit: all).heads, [], "of nobody")
         _ = try await stores.conversations.direct(between: AccountID(1), and: AccountID(9), proposedID: ConversationID(7), at: time(1))
         try expectEqual(try await stores.log.heads(of: AccountID(9), since: .start, after: nil, limit: all).heads, [], "an empty log")
+    }
+
+    /// These moved; where positions are not exact, others may be among them.
+    private static func expectMoved(_ heads: [ConversationHead], _ moved: [ConversationHead], _ stores: StoreSet, _ what: String) throws {
+        let reported = stores.positionsAreExact ? heads : heads.filter(moved.contains)
+        try expectEqual(reported, moved, what)
     }
 
     private static func headPages(_ stores: StoreSet) async throws {
@@ -70,17 +76,21 @@ public enum HeadConformance {
         var rooms: [Room] = []
         for id in 1...4 as ClosedRange<UInt64> { rooms.append(try await Room(stores, id: 1000 + id, members: [1])) }
         let start = try await stores.log.position()
-        try expectEqual(try await stores.log.movedHeads(since: start, limit: all).heads, [], "nothing moved")
+        try expectMoved(try await stores.log.movedHeads(since: start, limit: all).heads, [], stores, "nothing moved")
         for (index, place) in [3, 0, 2, 0].enumerated() { try await rooms[place].send(1, "c\(index)") }
         let whole = try await stores.log.movedHeads(since: start, limit: all)
         let expected = [(3, 2), (2, 2), (0, 3)].map { ConversationHead(conversation: rooms[$0.0].id, seq: Seq($0.1)) }
-        try expectEqual(whole.heads, expected, "in the order of the log")
+        try expectMoved(whole.heads, expected, stores, "in the order of the log")
         try expectEqual(whole.position, try await stores.log.position(), "the end of the log")
-        let first = try await stores.log.movedHeads(since: start, limit: 2)
-        try expectEqual(first.heads, Array(expected.prefix(2)), "a cut page")
-        let second = try await stores.log.movedHeads(since: first.position, limit: 2)
-        try expectEqual(second.heads, Array(expected.suffix(1)), "the page after it")
-        try expectEqual(second.position, whole.position, "the end of the log again")
+        var since = start
+        var pages: [ConversationHead] = []
+        repeat {
+            let page = try await stores.log.movedHeads(since: since, limit: 2)
+            if stores.positionsAreExact { try expectEqual(page.heads, Array(expected.dropFirst(pages.count).prefix(2)), "page by page") }
+            pages += page.heads
+            since = page.position
+        } while !expected.allSatisfy(pages.contains)
+        try expectEqual(since, whole.position, "the end of the log again")
     }
 
     private static func positions(_ stores: StoreSet) async throws {

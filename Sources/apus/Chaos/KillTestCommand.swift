@@ -41,8 +41,8 @@ struct KillTestCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let options = KillTest.Options(
-            kills: kills, messages: messages, writers: writers, readers: readers, seed: seed ?? .random(in: 1...UInt64(UInt32.max)),
+        let options = ContractTest.Options(
+            faults: kills, messages: messages, writers: writers, readers: readers, seed: seed ?? .random(in: 1...UInt64(UInt32.max)),
             timeLimit: .seconds(timeLimitSeconds))
         StandardError.write("seed \(options.seed)\n")
         let report = try await KillTest.run(options, server: try .init(arguments: ["--drain-seconds", "0"])) { line in

@@ -46,7 +46,7 @@ extension ConfigurationKey {
     ) -> Self {
         let unitSuffix = unit.isEmpty ? "" : " \(unit)"
         return Self(
-            name, flag: nil, placeholder: unit.isEmpty ? "N" : unit.uppercased(),
+            name, flag: nil, placeholder: unit.isEmpty || unit.contains(" ") ? "N" : unit.uppercased(),
             permitted: "\(range.lowerBound) to \(range.upperBound)\(unitSuffix)",
             defaultText: String(ServerConfiguration()[keyPath: path]), meaning: meaning, type: .int
         ) { content, configuration in
@@ -57,12 +57,12 @@ extension ConfigurationKey {
     }
 
     static func text(
-        _ name: String, _ path: ConfigurationPath<String>, placeholder: String, permitted: String, _ meaning: String,
-        where isPermitted: @escaping @Sendable (String) -> Bool
+        _ name: String, _ path: ConfigurationPath<String>, placeholder: String, permitted: String, isSecret: Bool = false,
+        _ meaning: String, where isPermitted: @escaping @Sendable (String) -> Bool
     ) -> Self {
         Self(
             name, flag: nil, placeholder: placeholder, permitted: permitted, defaultText: ServerConfiguration()[keyPath: path],
-            meaning: meaning, type: .string
+            meaning: meaning, isSecret: isSecret, type: .string
         ) { content, configuration in
             guard case .string(let value) = content, isPermitted(value) else { return false }
             configuration[keyPath: path] = value

@@ -39,11 +39,7 @@ struct ConfigurationLoader {
         }
         var configuration = ServerConfiguration()
         for key in ConfigurationKey.table { set(key, in: &configuration) }
-        if configuration.socket.bodyBytesMax + 1_024 > configuration.socket.frameBytesMax {
-            problems.append(
-                "socket.body-bytes-max (\(configuration.socket.bodyBytesMax)) must be at least 1,024 less than socket.frame-bytes-max "
-                    + "(\(configuration.socket.frameBytesMax)): a frame holds a body and its envelope")
-        }
+        problems += configuration.contradictions
         guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
         return configuration
     }

@@ -3,7 +3,7 @@ import ApusServer
 
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
-    static let table: [ConfigurationKey] = listeners + socket + people + operation
+    static let table: [ConfigurationKey] = listeners + socket + people + cluster + limits + operation
 
     private static let listeners: [ConfigurationKey] = [
         .text(
@@ -24,6 +24,14 @@ extension ConfigurationKey {
         .integer(
             "http.body-bytes-max", \.http.bodyBytesMax, 1_024...67_108_864, unit: "bytes",
             "The largest body of a request; a larger one is refused with 413."),
+        .text(
+            "http.advertise", \.http.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
+            "Where the other nodes of a cluster find the HTTP API of this one; empty: the listener's address."
+        ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
+        .list(
+            "http.trusted-proxies", \.http.trustedProxies, placeholder: "RANGE,…", permitted: "addresses like 10.0.0.5 or 10.0.0.0/8",
+            "Whose X-Forwarded-For is believed: the gateways, for a node behind them; a load balancer, for a gateway."
+        ) { AddressRange($0) },
         .list(
             "http.cors-origins", \.http.corsOrigins, placeholder: "ORIGIN,…", permitted: "origins like https://chat.example, or *",
             "Web pages that may call the HTTP API from a browser."
@@ -79,6 +87,57 @@ extension ConfigurationKey {
             "Services that may use the client-credentials grant. Not for the command line, which other users can read."
         ) { ServiceClient($0) },
         .integer("group.members-max", \.groupMembersMax, 2...100_000, "Members of one group."),
+    ]
+
+    private static let cluster: [ConfigurationKey] = [
+        .list(
+            "roles", \.roles, placeholder: "ROLE,…", permitted: "all, or some of gateway, auth, user, web, socket",
+            "What this process does. Some of the roles: only in a cluster."
+        ) { RoleName(rawValue: $0) },
+        .text(
+            "cluster.store", \.cluster.store, placeholder: "URL", permitted: "mysql://USER:PASSWORD@HOST:PORT/DATABASE, or empty",
+            isSecret: true, "The database that all nodes share; empty: SQLite in the data directory."
+        ) { $0.isEmpty || $0.hasPrefix("mysql://") },
+        .text(
+            "cluster.redis", \.cluster.redis, placeholder: "URL",
+            permitted: "redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…], rediss:// for TLS, or empty", isSecret: true,
+            "The Redis, or Redis Cluster, for routes and limits."
+        ) { $0.isEmpty || $0.hasPrefix("redis://") || $0.hasPrefix("rediss://") },
+        .text(
+            "cluster.registry", \.cluster.registry, placeholder: "URL",
+            permitted: "zookeeper://HOST:PORT[,HOST:PORT…]/PATH, nacos://[USER:PASSWORD@]HOST:PORT[?namespace=…&group=…], or empty",
+            isSecret: true, "Where nodes register and find each other."
+        ) { $0.isEmpty || $0.hasPrefix("zookeeper://") || $0.hasPrefix("nacos://") },
+        .text(
+            "cluster.secret", \.cluster.secret, placeholder: "TEXT", permitted: "32 characters or more", isSecret: true,
+            "By it the nodes of a cluster know each other; the same on all of them. Not for the command line, which other users can read."
+        ) { $0.isEmpty || $0.count >= ServerConfiguration.clusterSecretCharactersMin },
+        .choice("cluster.socket-policy", \.cluster.socketPolicy, "How a client's socket node is chosen among the live ones."),
+        .address("gateway.listen", flag: "gateway", \.gateway.listen, "Where the gateway listens, in a process that has this role."),
+        .choice("gateway.policy", \.gateway.policy, "How the gateway chooses among the nodes of a role."),
+        .address("peer.listen", flag: "peer", \.peer.listen, "Where a socket node of a cluster takes what others hand over."),
+        .text(
+            "peer.advertise", \.peer.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
+            "Where the other nodes find that listener; empty: its address."
+        ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
+    ]
+
+    private static let limits: [ConfigurationKey] = [
+        .integer(
+            "limits.logins-per-address", \.limits.loginsPerAddress, 0...10_000_000, unit: "per minute",
+            "Attempts to log in from one address that the gateway lets through; 0: any number."),
+        .integer(
+            "limits.logins-per-account", \.limits.loginsPerAccount, 0...10_000_000, unit: "per minute",
+            "Attempts to log in to one account, from anywhere; 0: any number."),
+        .integer(
+            "limits.registrations-per-address", \.limits.registrationsPerAddress, 0...10_000_000, unit: "per minute",
+            "New accounts from one address; 0: any number."),
+        .integer(
+            "limits.requests-per-account", \.limits.requestsPerAccount, 0...10_000_000, unit: "per minute",
+            "HTTP requests of one account; 0: any number."),
+        .integer(
+            "limits.requests-per-address", \.limits.requestsPerAddress, 0...10_000_000, unit: "per minute",
+            "HTTP requests without a valid token from one address; 0: any number."),
     ]
 
     private static let operation: [ConfigurationKey] = [

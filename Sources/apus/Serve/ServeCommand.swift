@@ -80,16 +80,12 @@ struct StartError: Error, CustomStringConvertible {
 /// The line on standard output that says where the server listens. Whoever started it waits for this.
 struct ReadyLine: Codable, Sendable, Equatable {
     var event = "ready"
-    /// `HOST:PORT`, with the port that was really taken.
-    var http: String
-    var socket: String
-    var tcp: String
-
-    init(http: NetworkAddress, socket: NetworkAddress, tcp: NetworkAddress) {
-        self.http = http.description
-        self.socket = socket.description
-        self.tcp = tcp.description
-    }
+    /// `HOST:PORT`, with the port that was really taken; nil: the roles of this process have no such listener.
+    var gateway: String?
+    var http: String?
+    var socket: String?
+    var tcp: String?
+    var peer: String?
 
     func announce() throws {
         let encoder = JSONEncoder()

@@ -9,6 +9,8 @@ struct ServerConfiguration: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8080)
         var bodyBytesMax = 1_048_576
         var corsOrigins: [String] = []
+        var advertise = ""
+        var trustedProxies: [AddressRange] = []
     }
 
     struct Socket: Sendable, Equatable {
@@ -51,6 +53,39 @@ struct ServerConfiguration: Sendable, Equatable {
         var pageEntriesMax = 200
     }
 
+    struct Gateway: Sendable, Equatable {
+        var listen = NetworkAddress(host: "127.0.0.1", port: 8090)
+        var policy = BalancingPolicy.leastConnections
+    }
+
+    struct Peer: Sendable, Equatable {
+        var listen = NetworkAddress(host: "127.0.0.1", port: 8083)
+        var advertise = ""
+    }
+
+    /// What the nodes of a cluster share. All of it or nothing.
+    struct Cluster: Sendable, Equatable {
+        var store = ""
+        var redis = ""
+        var registry = ""
+        var secret = ""
+        var socketPolicy = BalancingPolicy.leastConnections
+    }
+
+    /// What the gateway lets through in a minute; 0: any number.
+    struct Limits: Sendable, Equatable {
+        var loginsPerAddress = 60
+        var loginsPerAccount = 12
+        var registrationsPerAddress = 12
+        var requestsPerAccount = 3_000
+        var requestsPerAddress = 6_000
+    }
+
+    var limits = Limits()
+    var roles = [RoleName.all]
+    var gateway = Gateway()
+    var peer = Peer()
+    var cluster = Cluster()
     var data = "./data"
     var http = HTTP()
     var socket = Socket()
@@ -61,6 +96,49 @@ struct ServerConfiguration: Sendable, Equatable {
     var groupMembersMax = 10_000
     var drainSeconds = 5
     var threads = 0
+}
+
+/// A role by the name that a person gives it, or all of them.
+enum RoleName: String, Sendable, CaseIterable, CustomStringConvertible {
+    case all, gateway, auth, user, web, socket
+
+    var description: String { rawValue }
+
+    var roles: Set<Role> { self == .all ? Set(Role.allCases) : Set(Role(rawValue: rawValue).map { [$0] } ?? []) }
+}
+
+extension ServerConfiguration {
+    var activeRoles: Set<Role> { roles.reduce(into: []) { $0.formUnion($1.roles) } }
+
+    /// Whether this process is a node of a cluster, rather than a server of its own on the embedded back ends.
+    var isCluster: Bool { !cluster.store.isEmpty || !cluster.redis.isEmpty || !cluster.registry.isEmpty }
+
+    /// What is wrong with values that are permitted one by one.
+    var contradictions: [String] {
+        var problems: [String] = []
+        if socket.bodyBytesMax + 1_024 > socket.frameBytesMax {
+            problems.append(
+                "socket.body-bytes-max (\(socket.bodyBytesMax)) must be at least 1,024 less than socket.frame-bytes-max "
+                    + "(\(socket.frameBytesMax)): a frame holds a body and its envelope")
+        }
+        if isCluster {
+            for (name, value) in [("store", cluster.store), ("redis", cluster.redis), ("registry", cluster.registry)] where value.isEmpty {
+                problems.append("cluster.\(name) is missing: a node of a cluster needs cluster.store, cluster.redis and cluster.registry")
+            }
+            if cluster.secret.count < Self.clusterSecretCharactersMin {
+                problems.append(
+                    "cluster.secret is missing or has fewer than \(Self.clusterSecretCharactersMin) characters: the nodes know each other by it, "
+                        + "so there is no default (openssl rand -hex 32 makes one)")
+            }
+        } else if activeRoles != Set(Role.allCases) {
+            problems.append(
+                "roles: one process without a cluster runs all roles; to run some of them set cluster.store, cluster.redis and "
+                    + "cluster.registry")
+        }
+        return problems
+    }
+
+    static let clusterSecretCharactersMin = 32
 }
 
 enum LogFormat: String, Sendable, CaseIterable {

@@ -181,6 +181,8 @@ private final class PausingHasher: PasswordHasher {
         return password == hash
     }
 
+    func isOutdated(_ hash: String) -> Bool { false }
+
     /// Returns once the verification waits.
     func verificationIsHeld() async {
         for await _ in entered.stream { break }

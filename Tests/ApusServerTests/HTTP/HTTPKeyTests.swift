@@ -122,6 +122,47 @@ struct HTTPPasswordHasherTests {
         try await other.shutdown()
     }
 
+    @Test("A hash of a lower cost than today's is outdated, one of today's or a higher cost is not, nor is what is none of ours")
+    func outdated() async throws {
+        let hasher = ScryptPasswordHasher(parameters: .init(logRounds: 3), threads: 1)
+        func hash(_ costs: String) -> String { "$scrypt$\(costs)$AAAA$AAAA" }
+        #expect(hasher.isOutdated(hash("ln=2,r=8,p=1")))
+        #expect(hasher.isOutdated(hash("ln=3,r=4,p=1")))
+        for same in ["ln=3,r=8,p=1", "ln=4,r=8,p=1", "ln=2,r=8,p=2"] { #expect(!hasher.isOutdated(hash(same))) }
+        #expect(!hasher.isOutdated("$argon2$x$AA$AA"))
+        try await hasher.shutdown()
+    }
+
+    @Test("A login upgrades a hash of a cheaper time, once; a wrong password does not, and several logins at once all succeed")
+    func upgrade() async throws {
+        let store = MemoryStore()
+        let cheap = ScryptPasswordHasher(parameters: Self.cheap, threads: 1)
+        let account = Account(
+            id: AccountID(1), username: "alice", displayName: "Alice", passwordHash: try await cheap.hash(TestServer.password),
+            createdAt: Timestamp(milliseconds: 1))
+        try await cheap.shutdown()
+        try await store.create(account)
+        let present = ScryptPasswordHasher(parameters: .init(logRounds: 3), threads: 2)
+        var options = TestServer.Options()
+        options.store = store
+        options.hasher = present
+        try await TestServer.run(options) { server in
+            func stored() async throws -> String? { try await store.account(account.id)?.passwordHash }
+            #expect(try await server.loginAnswer("alice", ["password": "wrong password"]).status == 400)
+            #expect(try await stored() == account.passwordHash)
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<6 { group.addTask { try await server.loginAnswer("alice").status } }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses == Array(repeating: 200, count: 6))
+            let upgraded = try await stored()
+            #expect(upgraded?.hasPrefix("$scrypt$ln=3,r=8,p=1$") == true)
+            #expect(try await server.loginAnswer("alice").status == 200)
+            #expect(try await stored() == upgraded)
+        }
+        try await present.shutdown()
+    }
+
     @Test("scrypt is computed as RFC 7914 section 12 says")
     func vector() async throws {
         let hasher = ScryptPasswordHasher(threads: 1)

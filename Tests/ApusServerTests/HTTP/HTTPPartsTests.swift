@@ -62,7 +62,7 @@ struct HTTPPartsTests {
         #expect(Problems.status(of: .unauthenticated).code == 401)
         #expect(Problems.status(of: .tooLarge).code == 413)
         #expect(Problems.status(of: ErrorCode(rawValue: "of a later version")).code == 500)
-        for code in [ErrorCode.overloaded, .storeUnavailable, .shuttingDown] {
+        for code in [ErrorCode.overloaded, .storeUnavailable, .unavailable, .shuttingDown] {
             #expect(Problems.status(of: code).code == 503)
             #expect(code.isRetryable)
         }

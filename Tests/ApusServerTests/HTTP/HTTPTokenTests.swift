@@ -137,6 +137,7 @@ struct HTTPTokenTests {
             #expect(renewed.refreshToken != alice.refreshToken)
             #expect(server.sessions.all.isEmpty)
 
+            server.clock.advance(.seconds(60))
             let reused = try await server.refresh(alice.refreshToken)
             #expect((reused.status, try reused.oauthError().error) == (400, "invalid_grant"))
             #expect(server.sessions.all == [.init(device: alice.device, account: alice.id, code: .deviceRevoked)])
@@ -145,9 +146,30 @@ struct HTTPTokenTests {
         }
     }
 
-    @Test("Of many uses of one refresh token at the same time, at most one is granted")
-    func rotationRace() async throws {
+    @Test("A refresh whose answer was lost is answered again within a minute; the lost token, should it turn up, ends the device")
+    func lostAnswer() async throws {
         try await TestServer.run { server in
+            let alice = try await server.person("alice")
+            let lost = try await server.refresh(alice.refreshToken).json(TokenResponse.self)
+            server.clock.advance(.seconds(59))
+            let again = try await server.refresh(alice.refreshToken)
+            #expect(again.status == 200)
+            let renewed = try TestServer.person("alice", try again.json(TokenResponse.self))
+            #expect(renewed.device == alice.device)
+            #expect(try await server.get(HTTPPath.devices, renewed).status == 200)
+            #expect(server.sessions.all.isEmpty)
+
+            #expect(try await server.refresh(lost.refreshToken ?? "").status == 400)
+            #expect(server.sessions.devices == [alice.device])
+            #expect(try await server.refresh(renewed.refreshToken).status == 400)
+        }
+    }
+
+    @Test("Without a grace, of many uses of one refresh token at the same time one is granted and the device ends")
+    func rotationRace() async throws {
+        var options = TestServer.Options()
+        options.auth.refreshGrace = .zero
+        try await TestServer.run(options) { server in
             let alice = try await server.person("alice")
             let granted = try await withThrowingTaskGroup(of: Int.self) { group in
                 for _ in 0..<8 { group.addTask { try await server.refresh(alice.refreshToken).status } }

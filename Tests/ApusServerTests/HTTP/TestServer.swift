@@ -105,6 +105,7 @@ struct TestServer: Sendable {
         /// Nil: a cheap one.
         var hasher: (any PasswordHasher)?
         var accounts: (any AccountStore)?
+        var devices: (any DeviceStore)?
         var roles: [any HTTPRole] = []
         var schedule = KeySchedule()
         var socket = NetworkAddress(host: "127.0.0.1", port: 9000)
@@ -125,11 +126,14 @@ struct TestServer: Sendable {
             marks: MarkBuffer(conversations: store, handover: NoHandover(), logger: logger), handover: NoHandover(), clock: clock,
             rules: SendRules())
         let accounts = options.accounts ?? store
+        let devices = options.devices ?? store
+        let deviceCheck = DeviceCheck(devices: devices, clock: clock, timeout: .milliseconds(100))
         let socket = options.socket
         let roles: [any HTTPRole] = [
             AuthRole(
-                configuration: options.auth, accounts: accounts, devices: store, routes: routes, sessions: sessions,
-                hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, ids: ids, clock: clock, logger: logger),
+                configuration: options.auth, accounts: accounts, devices: devices, routes: routes, sessions: sessions,
+                hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, deviceCheck: deviceCheck, ids: ids, clock: clock,
+                logger: logger),
             UserRole(accounts: accounts, routes: routes),
             WebRole(
                 accounts: accounts, conversations: store, delivery: delivery,
@@ -137,7 +141,8 @@ struct TestServer: Sendable {
         ]
         let readiness = Readiness(.ready)
         let http = HTTPService(
-            configuration: options.http, roles: roles + options.roles, verifier: verifier, readiness: readiness, logger: logger)
+            configuration: options.http, roles: roles + options.roles, verifier: verifier, deviceCheck: deviceCheck, readiness: readiness,
+            logger: logger)
         let group = ServiceGroup(services: [http, scrypt], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }

@@ -184,33 +184,6 @@ struct LogTables {
     }
 }
 
-/// Collects entries up to a number and a size of bodies, but at least one.
-struct EntryPageBuilder: Sendable {
-    let limit: Int
-    let bytesMax: Int
-    private(set) var entries: [Entry] = []
-    private(set) var bytes = 0
-    private(set) var isFull = false
-
-    init(limit: Int, bytesMax: Int) {
-        self.limit = limit
-        self.bytesMax = bytesMax
-    }
-
-    /// Returns whether it was taken. After one that was not the page is complete.
-    @discardableResult
-    mutating func add(_ entry: Entry) -> Bool {
-        let size = entry.body.utf8.count
-        if isFull || entries.count >= limit || (!entries.isEmpty && bytes + size > bytesMax) {
-            isFull = true
-            return false
-        }
-        entries.append(entry)
-        bytes += size
-        return true
-    }
-}
-
 extension Array {
     fileprivate subscript(safe index: Int) -> Element? { indices.contains(index) ? self[index] : nil }
 }

@@ -11,14 +11,6 @@ struct LoggedEntry: Sendable {
     var name: EntryName { EntryName(conversation: entry.conversation, sender: entry.sender, clientID: clientID) }
 }
 
-/// The head of a conversation and the position of its entry.
-struct LogHead: Sendable, Hashable, Comparable {
-    var seq: Seq
-    var position: UInt64
-
-    static func < (left: Self, right: Self) -> Bool { left.position < right.position }
-}
-
 /// The entries that are only in the commit log on disk, not yet in the tables that are ordered for reading. Of a conversation
 /// these are its last ones without a gap: all of it before them is in the tables.
 struct RecentEntries: Sendable {

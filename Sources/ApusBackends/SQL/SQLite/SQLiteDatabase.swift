@@ -7,6 +7,9 @@ import NIOConcurrencyHelpers
 
 /// The database file of a data directory: one connection that writes, some that read, one that checkpoints.
 final class SQLiteDatabase: SQLDriver {
+    // `unixepoch` knows no milliseconds before SQLite 3.42.
+    static let nowMilliseconds = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
     let path: String
     let pool: DatabasePool
     private let lock: DirectoryLock

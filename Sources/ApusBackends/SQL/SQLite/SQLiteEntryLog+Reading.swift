@@ -79,36 +79,10 @@ extension SQLiteEntryLog {
         }
     }
 
+    func unwrittenHeads() -> [ConversationID: LogHead] { recentHeads().heads }
+
     /// The heads that may be missing in the tables.
     func recentHeads() -> (heads: [ConversationID: LogHead], position: UInt64) {
         shared.withLockedValue { ($0.recent.heads, $0.position) }
-    }
-}
-
-/// Collects the visible heads of conversations from the stays of one account, which come in order.
-private struct HeadPageBuilder {
-    let limit: Int
-    private var heads: [ConversationHead] = []
-    private var ranges: [ClosedRange<Seq>] = []
-    private var isCut = false
-
-    init(limit: Int) { self.limit = limit }
-
-    /// Returns false when the page is full.
-    mutating func add(_ stay: ClosedRange<Seq>, of id: ConversationID, head: Seq, read: Seq) -> Bool {
-        let isNew = heads.last?.conversation != id
-        if isNew && heads.count >= limit {
-            isCut = true
-            return false
-        }
-        ranges = isNew ? [stay] : ranges + [stay]
-        let visible = ConversationHead(conversation: id, seq: Visibility(ranges: ranges).head(of: head), read: read)
-        if isNew { heads.append(visible) } else { heads[heads.count - 1] = visible }
-        return true
-    }
-
-    func page(position: LogPosition) -> HeadPage {
-        // Nothing to see: the account joined after the heads were taken, and the next call reports that.
-        HeadPage(heads: heads.filter { $0.seq > 0 }, position: position, next: isCut ? heads.last?.conversation : nil)
     }
 }

@@ -8,7 +8,7 @@ import NIOConcurrencyHelpers
 /// A commit writes rows to the end of one table without an index, `entry_log`. What is in that table and not yet in those for
 /// reading is in memory too, so readers find it there; slices of it move over with later commits. The directory's lock makes
 /// this process the only writer, so what is in memory is right.
-final class SQLiteEntryLog: EntryLog {
+final class SQLiteEntryLog: EntryLog, ConversationLog {
     /// What readers share with the writer. Changed only on the writer's queue, after a commit.
     struct Shared: Sendable {
         var recent = RecentEntries()

@@ -37,6 +37,7 @@ public final class SQLiteStore: Sendable {
     public let conversations: any ConversationStore
     public let log: any EntryLog
     public let schedule: any ScheduleStore
+    public let nodeLeases: any NodeLeaseStore
 
     let database: SQLiteDatabase
 
@@ -54,8 +55,9 @@ public final class SQLiteStore: Sendable {
         accounts = SQLAccountStore(driver: database)
         devices = SQLDeviceStore(driver: database)
         signingKeys = SQLSigningKeyStore(driver: database)
-        conversations = SQLiteConversationStore(database: database, log: log)
+        conversations = SQLConversationStore(driver: database, log: log)
         schedule = SQLScheduleStore(driver: database) { name, session in try log.entry(named: name, session) }
+        nodeLeases = SQLNodeLeaseStore(driver: database)
     }
 
     /// Waits for running calls and closes the file. Every later call fails.

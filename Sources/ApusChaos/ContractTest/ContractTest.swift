@@ -1,0 +1,193 @@
+import ApusProtocol
+import Foundation
+
+/// One thing that was done to the servers.
+public struct Fault: Sendable {
+    /// `kill -9 of socket 2`.
+    public var description: String
+    /// From the repair (the start of what was killed) until it was ready again.
+    public var recovery: Duration
+}
+
+/// What happens to servers while a contract test runs against them.
+protocol Disturbance: Sendable {
+    /// What clients are told to connect to.
+    var server: URL { get async throws }
+    /// Does one thing to the servers and repairs it.
+    func strike(using random: inout SeededGenerator) async throws -> Fault
+    /// Ends and starts everything once more, so that what is read from here on comes from the disk.
+    func restart() async throws
+    /// The end of what the servers logged.
+    func logTail() async -> String
+}
+
+/// Several clients write and read while the servers are disturbed again and again; then the checker compares what they did and saw
+/// with what the servers have: the delivery contract, from outside.
+public struct ContractTest: Sendable {
+    public struct Options: Sendable {
+        public var faults: Int
+        /// All writers together.
+        public var messages: Int
+        public var writers: Int
+        public var readers: Int
+        /// Of the choices of this run. The moments at which the processes meet are the machine's.
+        public var seed: UInt64
+        /// Sends of one writer that wait for their answer.
+        public var window: Int
+        public var timeLimit: Duration
+
+        public init(
+            faults: Int = 20, messages: Int = 20_000, writers: Int = 4, readers: Int = 4, seed: UInt64, window: Int = 32,
+            timeLimit: Duration = .seconds(900)
+        ) {
+            self.faults = faults
+            self.messages = messages
+            self.writers = writers
+            self.readers = readers
+            self.seed = seed
+            self.window = window
+            self.timeLimit = timeLimit
+        }
+    }
+
+    private let options: Options
+    private let disturbance: any Disturbance
+    private let recorder = Recorder()
+    private let report: @Sendable (String) -> Void
+
+    /// - Parameter progress: gets a line for people after each fault.
+    /// - Throws: ``ServerProcessError`` when a server does not come back or the run does not end in time; `ApusError` of a client.
+    static func run(
+        _ options: Options, against disturbance: any Disturbance, progress: @escaping @Sendable (String) -> Void
+    ) async throws -> ContractTestReport {
+        let test = ContractTest(options: options, disturbance: disturbance, report: progress)
+        do {
+            return try await within(options.timeLimit) { try await test.run() }
+        } catch is DeadlineError {
+            throw ServerProcessError(
+                "the test did not end in \(options.timeLimit): \(await test.state)\n\(await disturbance.logTail())")
+        }
+    }
+
+    private init(options: Options, disturbance: any Disturbance, report: @escaping @Sendable (String) -> Void) {
+        self.options = options
+        self.disturbance = disturbance
+        self.report = report
+    }
+
+    private var state: String {
+        get async { "\(await recorder.acknowledged) of \(options.messages) acknowledged" }
+    }
+
+    private func run() async throws -> ContractTestReport {
+        let began = ContinuousClock.now
+        let directory = FileManager.default.temporaryDirectory.appending(path: "apus-contract-test-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let cast = try await Cast.gather(options, server: try await disturbance.server, directory: directory)
+        async let observed: Void = observe(cast)
+        do {
+            var faults: [Fault] = []
+            var memberships = 0
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in cast.writers {
+                    group.addTask { try await Writer(writer, cast: cast, options: options, recorder: recorder).run() }
+                }
+                async let strikes = disturb()
+                async let cycles = cast.inviteAndLeave(until: recorder, messages: options.messages)
+                try await group.waitForAll()
+                faults = try await strikes
+                memberships = try await cycles
+            }
+            // Once more after the last acknowledgement, so that what is read now comes from the disk.
+            try await disturbance.restart()
+            let history = try await audit(cast)
+            await cast.close()
+            await observed
+            return ContractTestReport(
+                options: options, history: history, faults: faults, reconnects: await recorder.welcomes, duration: .now - began,
+                problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
+        } catch {
+            await cast.close()
+            throw error
+        }
+    }
+
+    private func observe(_ cast: Cast) async {
+        await withTaskGroup(of: Void.self) { group in
+            for participant in cast.participants {
+                group.addTask {
+                    for await event in participant.events { await recorder.saw(event, reader: participant.name) }
+                }
+            }
+        }
+    }
+
+    // MARK: Disturbing
+
+    private func disturb() async throws -> [Fault] {
+        var random = SeededGenerator(seed: options.seed &+ 0xDEAD)
+        // Spread over the run by the messages that were acknowledged, whatever the speed of the machine.
+        let moments = (0..<options.faults).map { _ in Int.random(in: 0..<options.messages, using: &random) }.sorted()
+        var faults: [Fault] = []
+        for moment in moments {
+            let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
+            try await recorder.wait { $0.acknowledged >= moment }
+            try await Task.sleep(for: delay)
+            let fault = try await disturbance.strike(using: &random)
+            faults.append(fault)
+            report("\(faults.count) of \(options.faults), \(fault.description): \(await state)")
+        }
+        return faults
+    }
+
+    // MARK: Checking
+
+    private func audit(_ cast: Cast) async throws -> History {
+        let logs = try await cast.readLogs()
+        let visibility = cast.visibility(logs)
+        let participants = cast.participants
+        let expected = participants.flatMap { participant in
+            logs.compactMap { conversation, log -> (String, ConversationID, Seq)? in
+                guard let range = visibility[conversation]?[participant.account]?.last, let end = log.last?.seq else { return nil }
+                return (participant.name, conversation, min(end, range.upperBound))
+            }
+        }
+        report("waiting until \(participants.count) readers have everything")
+        // A reader that never gets there is the checker's to report, with what it lacks.
+        try? await within(.seconds(60)) {
+            try await recorder.wait { recorder in
+                expected.allSatisfy { recorder.lastSeen(by: $0.0, in: $0.1) >= $0.2 }
+            }
+        }
+        try Task.checkCancellation()
+        let accounts = Dictionary(participants.map { ($0.name, $0.account) }, uniquingKeysWith: { first, _ in first })
+        var history = await recorder.history(logs: logs, visibility: visibility, accounts: accounts)
+        history.observations += try await cast.readAgain(Array(logs.keys))
+        return history
+    }
+
+    private func problems(_ history: History, _ cast: Cast, memberships: Int) -> [String] {
+        var problems = HistoryChecker.violations(in: history).map(\.description)
+        let found = history.visibility[cast.comingAndGoing]?[cast.guest.account]?.count ?? 0
+        if found != memberships { problems.append("C1: the guest joined and left \(memberships) times, the log says \(found)") }
+        return problems
+    }
+
+    private var recordingProblems: [String] {
+        get async { await recorder.incomplete.sorted().map { "history: \($0) was too slow to be told everything" } }
+    }
+}
+
+/// Runs `body`, cancels it when the time is over, and then throws ``DeadlineError``.
+func within<Result: Sendable>(_ limit: Duration, _ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
+    try await withThrowingTaskGroup(of: Result.self) { group in
+        group.addTask(operation: body)
+        group.addTask {
+            try await Task.sleep(for: limit)
+            throw DeadlineError()
+        }
+        defer { group.cancelAll() }
+        guard let result = try await group.next() else { throw DeadlineError() }
+        return result
+    }
+}

@@ -1,0 +1,37 @@
+import ApusCore
+import ApusProtocol
+import Hummingbird
+import Logging
+import ServiceLifecycle
+
+/// The one HTTP entrance of a cluster. Sends each request to a node of the role that answers it, checks access tokens before
+/// anybody else has work with them (the roles check them again), bounds what one client may ask, and tells the nodes who asks.
+///
+/// It has no state but counters: any number of gateways stand side by side.
+public struct GatewayRole: Service {
+    private let http: HTTPService
+
+    /// - Parameters:
+    ///   - upstreams: of the roles auth, user and web. It and what it needs run for as long as this does.
+    ///   - limiter: shared by all gateways.
+    ///   - fallback: asked when `limiter` cannot be reached; nil: there are no limits then.
+    public init(
+        configuration: GatewayConfiguration, upstreams: UpstreamClient, verifier: any TokenVerifier, limiter: any RateLimiter,
+        fallback: (any RateLimiter)?, readiness: Readiness, logger: Logger
+    ) {
+        let own = HTTPRoutes(verifier: verifier)
+        HealthRole(readiness: readiness).addRoutes(to: own)
+        own.complete()
+        let responder = GatewayResponder(
+            configuration: configuration, table: .api, upstreams: upstreams, verifier: verifier,
+            limits: RequestLimits(limits: configuration.limits, limiter: limiter, fallback: fallback, logger: logger),
+            own: own.router.buildResponder())
+        http = HTTPService(configuration: configuration.http, responder: responder, logger: logger)
+    }
+
+    /// Where it listens, once it does.
+    public var address: BoundAddress { http.address }
+
+    /// Listens until shutdown, and then finishes the requests that are under way.
+    public func run() async throws { try await http.run() }
+}

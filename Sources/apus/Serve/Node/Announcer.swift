@@ -1,0 +1,109 @@
+import ApusCore
+import ApusProtocol
+import ApusServer
+import Logging
+import ServiceLifecycle
+
+/// Where a process listens; nil: its roles have no such listener.
+struct Listeners: Sendable {
+    var gateway: BoundAddress?
+    var http: BoundAddress?
+    var socket: BoundAddress?
+    var tcp: BoundAddress?
+    var peer: BoundAddress?
+
+    /// Waits until all are bound.
+    func readyLine() async throws -> ReadyLine {
+        ReadyLine(
+            gateway: try await gateway?.value.description, http: try await http?.value.description,
+            socket: try await socket?.value.description, tcp: try await tcp?.value.description, peer: try await peer?.value.description)
+    }
+}
+
+/// Says that this process listens, once all of its listeners do, and that it leaves, before any of them stops: to whoever started it, to
+/// load balancers, and in a cluster to the other nodes.
+struct Announcer: Service {
+    let configuration: ServerConfiguration
+    let node: NodeID
+    let listeners: Listeners
+    let registry: (any NodeRegistry)?
+    let readiness: Readiness
+    let load: @Sendable () -> Int
+    let logger: Logger
+
+    /// Between two reports of the load; a change of it may be this old for the others.
+    private static let loadInterval = Duration.seconds(2)
+
+    func run() async throws {
+        let line = try await listeners.readyLine()
+        if let registry {
+            try await takePart(registry) { try ready(line) }
+        } else {
+            try ready(line)
+            try? await gracefulShutdown()
+            readiness.set(.draining)
+        }
+    }
+
+    private func ready(_ line: ReadyLine) throws {
+        readiness.set(.ready)
+        try line.announce()
+    }
+
+    private func takePart(_ registry: any NodeRegistry, ready: () throws -> Void) async throws {
+        var info = try await nodeInfo()
+        let isRunning = await cancelWhenGracefulShutdown { await register(info, registry) }
+        if isRunning { try ready() }
+        await cancelWhenGracefulShutdown { [info] in
+            var info = info
+            while (try? await Task.sleep(for: Self.loadInterval)) != nil {
+                let load = load()
+                guard load != info.load else { continue }
+                info.load = load
+                do { try await registry.register(info) } catch {
+                    // The registry brings it up to date itself once it can be reached.
+                    logger.debug("load not reported", metadata: ["error": "\(error)"])
+                }
+            }
+        }
+        readiness.set(.draining)
+        info.weight = 0
+        do { try await registry.deregister() } catch {
+            logger.warning("not taken out of the registry; it forgets this node by itself", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Tries until it is done. False: cancelled.
+    private func register(_ info: NodeInfo, _ registry: any NodeRegistry) async -> Bool {
+        while !Task.isCancelled {
+            do {
+                try await registry.register(info)
+                return true
+            } catch {
+                logger.warning("waiting for the registry", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(1))
+            }
+        }
+        return false
+    }
+
+    private func nodeInfo() async throws -> NodeInfo {
+        var info = NodeInfo(id: node, roles: configuration.activeRoles, version: apusVersion)
+        info.http = try await advertised(configuration.http.advertise, listeners.http)
+        info.peer = try await advertised(configuration.peer.advertise, listeners.peer)
+        guard let socket = listeners.socket, let tcp = listeners.tcp else { return info }
+        let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
+            .init(webSocket: try await socket.value, tcp: try await tcp.value)
+        }
+        let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil)
+        info.socketURL = reached.url
+        info.tcp = reached.tcp.flatMap { NetworkAddress($0) }
+        return info
+    }
+
+    private func advertised(_ setting: String, _ listener: BoundAddress?) async throws -> NetworkAddress? {
+        guard let listener else { return nil }
+        if let address = NetworkAddress(setting) { return address }
+        return try await listener.value
+    }
+}

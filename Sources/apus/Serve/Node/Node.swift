@@ -1,0 +1,189 @@
+import ApusCore
+import ApusProtocol
+import ApusServer
+import AsyncHTTPClient
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+
+/// All parts of one process, put together. Nothing runs before the service group runs it.
+struct Node {
+    /// In the order in which they start; they stop in the reverse order, so each outlives those that need it.
+    private(set) var services: [any Service] = []
+
+    private let configuration: ServerConfiguration
+    private let roles: Set<Role>
+    private let stores: Stores
+    private let shared: SharedState
+    private let lease: NodeLeaseKeeper
+    private let loops: MultiThreadedEventLoopGroup
+    private let clock = SystemClock()
+    private let hub = SessionHub()
+    private let readiness = Readiness()
+    private var listeners = Listeners()
+    private var load: @Sendable () -> Int = { 0 }
+
+    init(_ configuration: ServerConfiguration, loops: MultiThreadedEventLoopGroup) async throws {
+        self.configuration = configuration
+        self.loops = loops
+        roles = configuration.activeRoles
+        stores = try await Stores.open(configuration)
+        do {
+            lease = try await NodeLeaseKeeper(store: stores.leases, clock: clock, logger: Logger(label: "apus.lease"))
+            shared = try await SharedState.open(configuration, node: lease.node, group: loops)
+            services = [Closer(stores.close)] + shared.services + [lease]
+            try assemble()
+        } catch {
+            try await stores.close()
+            throw error
+        }
+    }
+
+    private mutating func assemble() throws {
+        let http = HTTPClient(eventLoopGroupProvider: .shared(loops), configuration: UpstreamConfiguration.client())
+        if shared.registry != nil { services.append(Closer { try await http.shutdown() }) }
+        let trust = try makeTrust(http)
+        let cluster = try shared.registry.map { registry in
+            try ClusterParts(
+                configuration, node: lease.node, shared: shared, registry: registry, hub: roles.contains(.socket) ? hub : nil,
+                tokens: trust.tokens, clock: clock, group: loops)
+        }
+        services += cluster?.services ?? []
+        let verifier = JWTVerifier(keys: trust.keys, clock: clock, issuer: configuration.auth.issuerIfSet)
+        if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
+            try addRoles(verifier: verifier, keyRing: trust.keyRing, cluster: cluster)
+        }
+        if let registry = shared.registry, roles.contains(.gateway) { addGateway(registry, http, verifier) }
+        services.append(
+            Announcer(
+                configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry, readiness: readiness,
+                load: load, logger: Logger(label: "apus.announcer")))
+    }
+
+    // MARK: Trust
+
+    private struct Trust {
+        var keys: any VerificationKeys
+        /// Of a process with the auth role.
+        var keyRing: KeyRing?
+        var tokens: any PeerTokenSource
+    }
+
+    /// A process with the auth role has the signing keys; the others get their public halves from it.
+    private mutating func makeTrust(_ http: HTTPClient) throws -> Trust {
+        if let registry = shared.registry, !roles.contains(.auth) {
+            let nodes = AuthNodes(configuration, registry: registry, http: http, clock: clock)
+            services += nodes.services
+            return Trust(keys: nodes.keys, keyRing: nil, tokens: nodes.tokens)
+        }
+        let keys = KeyRing(
+            store: stores.signingKeys, schedule: try configuration.keySchedule, clock: clock, logger: Logger(label: "apus.keys"))
+        services.append(keys)
+        let tokens = IssuedTokenSource(
+            keys: keys, clock: clock, name: ServiceClient.nodeID, issuer: configuration.auth.issuerIfSet ?? ServiceClient.nodeID)
+        return Trust(keys: keys, keyRing: keys, tokens: tokens)
+    }
+
+    // MARK: Roles
+
+    private mutating func addRoles(verifier: JWTVerifier, keyRing: KeyRing?, cluster: ClusterParts?) throws {
+        var http: [any HTTPRole] = []
+        if roles.contains(.auth), let keyRing { http.append(try makeAuth(keyRing, verifier: verifier, cluster: cluster)) }
+        if roles.contains(.user) { http.append(UserRole(accounts: stores.accounts, routes: shared.routes)) }
+        var socket: SocketRole?
+        if !roles.isDisjoint(with: [.web, .socket]) {
+            let delivery = addDelivery(cluster?.handover ?? hub)
+            if roles.contains(.socket) { socket = try makeSocket(delivery, verifier: verifier) }
+            if roles.contains(.web) {
+                http.append(
+                    WebRole(
+                        accounts: stores.accounts, conversations: stores.conversations, delivery: delivery, sockets: makeDirectory(socket),
+                        ids: lease.ids, clock: clock))
+            }
+        }
+        let service = HTTPService(
+            configuration: configuration.httpConfiguration, roles: http, verifier: verifier, readiness: readiness,
+            logger: Logger(label: "apus.http"))
+        services.append(service)
+        listeners.http = service.address
+        guard let socket else { return }
+        if cluster != nil { try addPeerListener(verifier) }
+        services.append(socket)
+        listeners.socket = socket.webSocketAddress
+        listeners.tcp = socket.tcpAddress
+        load = { socket.connectionCount }
+    }
+
+    private mutating func makeAuth(_ keys: KeyRing, verifier: JWTVerifier, cluster: ClusterParts?) throws -> AuthRole {
+        let hasher = ScryptPasswordHasher(parameters: .init(logRounds: configuration.auth.passwordCost))
+        services.append(hasher)
+        return AuthRole(
+            configuration: try configuration.authConfiguration, accounts: stores.accounts, devices: stores.devices, routes: shared.routes,
+            sessions: cluster?.sessions ?? hub, arbiter: shared.arbiter, hasher: hasher, keys: keys, verifier: verifier, ids: lease.ids,
+            clock: clock, logger: Logger(label: "apus.auth"))
+    }
+
+    private mutating func addDelivery(_ handover: any Handover) -> Delivery {
+        let settings = configuration.delivery
+        let sequencer = Sequencer(
+            log: stores.log, handover: handover, ids: lease.ids, clock: clock,
+            limits: .init(batchMax: settings.batchMax, queueMax: settings.queueMax), logger: Logger(label: "apus.sequencer"))
+        // Other nodes schedule messages of which this one hears nothing: it looks as often as it sweeps.
+        let scheduler = Scheduler(
+            store: stores.schedule, sequencer: sequencer, ids: lease.ids, clock: clock,
+            pauseMax: shared.registry == nil ? .seconds(60) : .seconds(settings.sweepSeconds), logger: Logger(label: "apus.scheduler"))
+        let marks = MarkBuffer(conversations: stores.conversations, handover: handover, logger: Logger(label: "apus.marks"))
+        services += [sequencer, marks]
+        if roles.contains(.socket) {
+            let sweep = HeadSweep(
+                log: stores.log, conversations: stores.conversations, handover: handover, interval: .seconds(settings.sweepSeconds),
+                logger: Logger(label: "apus.sweep"))
+            services += [scheduler, sweep] as [any Service]
+        }
+        return Delivery(
+            sequencer: sequencer, log: stores.log, conversations: stores.conversations, scheduler: scheduler, marks: marks,
+            handover: handover, clock: clock, rules: SendRules(bodyBytesMax: configuration.socket.bodyBytesMax),
+            limits: .init(pageEntriesMax: settings.pageEntriesMax))
+    }
+
+    private func makeSocket(_ delivery: Delivery, verifier: JWTVerifier) throws -> SocketRole {
+        SocketRole(
+            configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: stores.devices,
+            routes: shared.routes, node: lease.node, ids: lease.ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))
+    }
+
+    private mutating func makeDirectory(_ socket: SocketRole?) -> any SocketDirectory {
+        if let registry = shared.registry {
+            let directory = BalancedSocketDirectory(registry: registry, policy: configuration.cluster.socketPolicy)
+            services.append(directory)
+            return directory
+        }
+        return LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
+            guard let socket else { throw ApusError(.overloaded, "this server has no sockets") }
+            return .init(webSocket: try await socket.webSocketAddress.value, tcp: try await socket.tcpAddress.value)
+        }
+    }
+
+    private mutating func addPeerListener(_ verifier: JWTVerifier) throws {
+        let logger = Logger(label: "apus.peer")
+        let inbox = RelayInbox(
+            handover: hub, sessions: hub, conversations: stores.conversations, clock: clock, logger: logger)
+        let listener = try PeerListener(
+            configuration: PeerConfiguration(listen: configuration.peer.listen), node: lease.node, verifier: verifier, receiver: inbox,
+            group: loops, logger: logger)
+        services += [inbox, listener] as [any Service]
+        listeners.peer = listener.address
+    }
+
+    private mutating func addGateway(_ registry: any NodeRegistry, _ http: HTTPClient, _ verifier: JWTVerifier) {
+        let upstreams = UpstreamClient(
+            client: http, registry: registry, roles: [.auth, .user, .web],
+            configuration: UpstreamConfiguration(policy: configuration.gateway.policy), logger: Logger(label: "apus.gateway"))
+        let gateway = GatewayRole(
+            configuration: configuration.gatewayConfiguration, upstreams: upstreams, verifier: verifier, limiter: shared.limiter,
+            fallback: MemoryRateLimiter(), readiness: readiness, logger: Logger(label: "apus.gateway"))
+        services += [upstreams, gateway] as [any Service]
+        listeners.gateway = gateway.address
+    }
+}

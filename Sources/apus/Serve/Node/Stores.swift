@@ -1,0 +1,61 @@
+import ApusBackends
+import ApusCore
+import ApusProtocol
+import Foundation
+import Logging
+
+/// The durable ports of a node, with what stands behind them: chosen here and nowhere else.
+struct Stores: Sendable {
+    var accounts: any AccountStore
+    var devices: any DeviceStore
+    var signingKeys: any SigningKeyStore
+    var conversations: any ConversationStore
+    var log: any EntryLog
+    var schedule: any ScheduleStore
+    var leases: any NodeLeaseStore
+    /// After everything that uses them has stopped.
+    var close: @Sendable () async throws -> Void
+
+    static func open(_ configuration: ServerConfiguration) async throws -> Stores {
+        configuration.isCluster ? try await shared(configuration) : try embedded(configuration)
+    }
+
+    /// SQLite in the data directory, which this process has to itself.
+    private static func embedded(_ configuration: ServerConfiguration) throws -> Stores {
+        var options = SQLiteStore.Options()
+        options.membersMax = configuration.groupMembersMax
+        do {
+            let store = try SQLiteStore(directory: URL(filePath: configuration.data), options: options)
+            return Stores(
+                accounts: store.accounts, devices: store.devices, signingKeys: store.signingKeys, conversations: store.conversations,
+                log: store.log, schedule: store.schedule, leases: store.nodeLeases, close: { try store.close() })
+        } catch {
+            throw StartError.store(String(describing: error))
+        }
+    }
+
+    #if Cluster
+        /// The MySQL that all nodes share.
+        private static func shared(_ configuration: ServerConfiguration) async throws -> Stores {
+            var settings: MySQLConfiguration
+            do {
+                settings = try MySQLConfiguration(url: configuration.cluster.store)
+            } catch {
+                throw StartError.configuration("cluster.store: \(error.message)")
+            }
+            settings.membersMax = configuration.groupMembersMax
+            let store = try await MySQLStore(configuration: settings)
+            return Stores(
+                accounts: store.accounts, devices: store.devices, signingKeys: store.signingKeys, conversations: store.conversations,
+                log: store.log, schedule: store.schedule, leases: store.nodeLeases, close: { try await store.close() })
+        }
+    #else
+        private static func shared(_ configuration: ServerConfiguration) async throws -> Stores { throw StartError.noCluster }
+    #endif
+}
+
+extension StartError {
+    static var noCluster: Self {
+        configuration("this program was built without the back ends of a cluster; build it with: swift build --traits Cluster")
+    }
+}
