@@ -114,6 +114,9 @@ class Cluster:
         for port, name in published.items():
             self.check_that(name == "entrance" or name.startswith("socket-"), f"{name} is reachable from outside on port {port}")
         self.check_store()
+        subnet = self.compose["networks"]["inside"]["ipam"]["config"][0]["subnet"]
+        for name, settings in nodes.items():
+            self.check_that(settings["APUS_HTTP_TRUSTED_PROXIES"] == subnet, f"{name} does not trust the addresses of {subnet}")
         return nodes
 
     def check_image(self, name, service):

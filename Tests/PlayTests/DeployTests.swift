@@ -9,12 +9,6 @@ private let directory = root.appending(path: "Deploy")
 /// Made by `make test`. Not standardized, which resolves links: by this link Python knows its environment.
 private let python = root.appending(path: ".venv/bin/python")
 
-/// Used by Deploy/, and not yet known to this server.
-private let comingSettings: Set<String> = [
-    "APUS_ROLES", "APUS_CLUSTER_STORE", "APUS_CLUSTER_REDIS", "APUS_CLUSTER_REGISTRY", "APUS_CLUSTER_SECRET",
-    "APUS_CLUSTER_SOCKET_POLICY", "APUS_GATEWAY", "APUS_GATEWAY_POLICY", "APUS_PEER", "APUS_PEER_ADVERTISE", "APUS_HTTP_ADVERTISE",
-]
-
 @Suite(
     "What is deployed, as far as that can be checked without an engine",
     .enabled(
@@ -36,7 +30,7 @@ struct DeployTests {
         #expect(nodes.count == 18)
         for (name, settings) in nodes {
             do {
-                _ = try await ConfigurationLoader.load(arguments: [], environment: settings.filter { !comingSettings.contains($0.key) })
+                _ = try await ConfigurationLoader.load(arguments: [], environment: settings)
             } catch let error as ConfigurationError {
                 Issue.record("\(name): \(error.problems)")
             }
