@@ -225,7 +225,11 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
-            exclude: ["oauth.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),
+            exclude: [
+                "deploy.py", "deploy_compose.py", "deploy_kubernetes.py", "deploy_support.py", "oauth.py", "requirements.txt",
+                "socket_json.py", "support.py",
+            ],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -16,7 +16,7 @@ struct DocumentationTests {
 
     @Test(
         "Links from the documents lead to files that exist",
-        arguments: ["README.md", "README.zh-CN.md", "Docs/operations.md", "Docs/protocol.md"])
+        arguments: ["README.md", "README.zh-CN.md", "Deploy/README.md", "Docs/operations.md", "Docs/protocol.md"])
     func links(document: String) throws {
         let directory = root.appending(path: document).deletingLastPathComponent()
         for match in try read(document).matches(of: /\]\(([^)#:]+)(?:#[^)]*)?\)/) {
