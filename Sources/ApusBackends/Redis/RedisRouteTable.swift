@@ -184,8 +184,4 @@ public final class RedisRouteTable: RouteTable, Service {
 
     static func accounts(_ reply: RESPValue) -> [AccountID] { (reply.array ?? []).compactMap { $0.text.flatMap { AccountID($0) } } }
 }
-
-extension Duration {
-    var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
-}
 #endif

@@ -88,7 +88,3 @@ extension NacosConfiguration {
     /// The naming API calls the default namespace `public` (`Constants.DEFAULT_NAMESPACE_ID`), the configuration API calls it nothing.
     var namingNamespace: String { namespace.isEmpty ? "public" : namespace }
 }
-
-extension Duration {
-    var milliseconds: Int64 { components.seconds * 1_000 + components.attoseconds / 1_000_000_000_000_000 }
-}

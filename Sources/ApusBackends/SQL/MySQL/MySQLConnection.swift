@@ -139,7 +139,5 @@
         var wholeSeconds: UInt32 { UInt32(clamping: max(1, components.seconds + (components.attoseconds > 0 ? 1 : 0))) }
 
         var microseconds: Int64 { components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000 }
-
-        var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
     }
 #endif

@@ -51,10 +51,10 @@ struct Announcer: Service {
     }
 
     private func takePart(_ registry: any NodeRegistry, ready: () throws -> Void) async throws {
-        var info = try await nodeInfo()
+        let info = try await nodeInfo()
         let isRunning = await cancelWhenGracefulShutdown { await register(info, registry) }
         if isRunning { try ready() }
-        await cancelWhenGracefulShutdown { [info] in
+        await cancelWhenGracefulShutdown {
             var info = info
             while (try? await Task.sleep(for: Self.loadInterval)) != nil {
                 let load = load()
@@ -67,7 +67,6 @@ struct Announcer: Service {
             }
         }
         readiness.set(.draining)
-        info.weight = 0
         do { try await registry.deregister() } catch {
             logger.warning("not taken out of the registry; it forgets this node by itself", metadata: ["error": "\(error)"])
         }

@@ -20,6 +20,7 @@ struct Node {
     private let loops: MultiThreadedEventLoopGroup
     private let clock = SystemClock()
     private let hub = SessionHub()
+    private let deviceCheck: DeviceCheck
     private let readiness = Readiness()
     private var listeners = Listeners()
     private var load: @Sendable () -> Int = { 0 }
@@ -29,9 +30,10 @@ struct Node {
         self.loops = loops
         roles = configuration.activeRoles
         stores = try await Stores.open(configuration)
+        deviceCheck = DeviceCheck(devices: stores.devices, clock: clock)
         do {
             lease = try await NodeLeaseKeeper(store: stores.leases, clock: clock, logger: Logger(label: "apus.lease"))
-            shared = try await SharedState.open(configuration, node: lease.node, group: loops)
+            shared = try await SharedState.open(configuration, node: lease.node, clock: clock, group: loops)
             services = [Closer(stores.close)] + shared.services + [lease]
             try assemble()
         } catch {
@@ -50,11 +52,10 @@ struct Node {
                 tokens: trust.tokens, clock: clock, group: loops)
         }
         services += cluster?.services ?? []
-        let verifier = JWTVerifier(keys: trust.keys, clock: clock, issuer: configuration.auth.issuerIfSet)
         if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
-            try addRoles(verifier: verifier, keyRing: trust.keyRing, cluster: cluster)
+            try addRoles(verifier: trust.verifier, keyRing: trust.keyRing, cluster: cluster)
         }
-        if let registry = shared.registry, roles.contains(.gateway) { addGateway(registry, http, verifier) }
+        if let registry = shared.registry, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
         services.append(
             Announcer(
                 configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry, readiness: readiness,
@@ -64,7 +65,7 @@ struct Node {
     // MARK: Trust
 
     private struct Trust {
-        var keys: any VerificationKeys
+        var verifier: JWTVerifier
         /// Of a process with the auth role.
         var keyRing: KeyRing?
         var tokens: any PeerTokenSource
@@ -75,14 +76,16 @@ struct Node {
         if let registry = shared.registry, !roles.contains(.auth) {
             let nodes = AuthNodes(configuration, registry: registry, http: http, clock: clock)
             services += nodes.services
-            return Trust(keys: nodes.keys, keyRing: nil, tokens: nodes.tokens)
+            return Trust(
+                verifier: JWTVerifier(keys: nodes.keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: nil, tokens: nodes.tokens)
         }
         let keys = KeyRing(
             store: stores.signingKeys, schedule: try configuration.keySchedule, clock: clock, logger: Logger(label: "apus.keys"))
         services.append(keys)
         let tokens = IssuedTokenSource(
             keys: keys, clock: clock, name: ServiceClient.nodeID, issuer: configuration.auth.issuerIfSet ?? ServiceClient.nodeID)
-        return Trust(keys: keys, keyRing: keys, tokens: tokens)
+        return Trust(
+            verifier: JWTVerifier(keys: keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: keys, tokens: tokens)
     }
 
     // MARK: Roles
@@ -103,7 +106,7 @@ struct Node {
             }
         }
         let service = HTTPService(
-            configuration: configuration.httpConfiguration, roles: http, verifier: verifier, readiness: readiness,
+            configuration: configuration.httpConfiguration, roles: http, verifier: verifier, deviceCheck: deviceCheck, readiness: readiness,
             logger: Logger(label: "apus.http"))
         services.append(service)
         listeners.http = service.address
@@ -120,8 +123,8 @@ struct Node {
         services.append(hasher)
         return AuthRole(
             configuration: try configuration.authConfiguration, accounts: stores.accounts, devices: stores.devices, routes: shared.routes,
-            sessions: cluster?.sessions ?? hub, arbiter: shared.arbiter, hasher: hasher, keys: keys, verifier: verifier, ids: lease.ids,
-            clock: clock, logger: Logger(label: "apus.auth"))
+            sessions: cluster?.sessions ?? hub, arbiter: shared.arbiter, hasher: hasher, keys: keys, verifier: verifier,
+            deviceCheck: deviceCheck, ids: lease.ids, clock: clock, logger: Logger(label: "apus.auth"))
     }
 
     private mutating func addDelivery(_ handover: any Handover) -> Delivery {
@@ -182,7 +185,7 @@ struct Node {
             configuration: UpstreamConfiguration(policy: configuration.gateway.policy), logger: Logger(label: "apus.gateway"))
         let gateway = GatewayRole(
             configuration: configuration.gatewayConfiguration, upstreams: upstreams, verifier: verifier, limiter: shared.limiter,
-            fallback: MemoryRateLimiter(), readiness: readiness, logger: Logger(label: "apus.gateway"))
+            fallback: MemoryRateLimiter(clock: clock), readiness: readiness, logger: Logger(label: "apus.gateway"))
         services += [upstreams, gateway] as [any Service]
         listeners.gateway = gateway.address
     }

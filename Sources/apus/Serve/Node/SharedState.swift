@@ -16,13 +16,12 @@ struct SharedState: Sendable {
     /// They start before everything that uses the ports, and stop after it.
     var services: [any Service]
 
-    static func open(_ configuration: ServerConfiguration, node: NodeID, group: any EventLoopGroup) async throws -> SharedState {
-        configuration.isCluster ? try await shared(configuration, node, group) : embedded()
-    }
-
-    private static func embedded() -> SharedState {
-        SharedState(
-            routes: MemoryRouteTable(), arbiter: MemoryLoginArbiter(), limiter: MemoryRateLimiter(), registry: nil, services: [])
+    static func open(
+        _ configuration: ServerConfiguration, node: NodeID, clock: any WallClock, group: any EventLoopGroup
+    ) async throws -> SharedState {
+        guard !configuration.isCluster else { return try await shared(configuration, node, group) }
+        return SharedState(
+            routes: MemoryRouteTable(), arbiter: MemoryLoginArbiter(), limiter: MemoryRateLimiter(clock: clock), registry: nil, services: [])
     }
 
     #if Cluster
@@ -41,7 +40,7 @@ struct SharedState: Sendable {
             let routes = RedisRouteTable(client: client, node: node, logger: Logger(label: "apus.routes"))
             let (registry, registryService) = Self.registry(address)
             return SharedState(
-                routes: routes, arbiter: RedisLoginArbiter(client: client), limiter: RedisRateLimiter(client: client), registry: registry,
+                routes: routes, arbiter: RedisLoginArbiter(client: client, logger: Logger(label: "apus.arbiter")), limiter: RedisRateLimiter(client: client), registry: registry,
                 services: [Closer { await client.close() }, registryService, routes])
         }
 
