@@ -26,5 +26,7 @@ struct Apus: AsyncParsableCommand {
             OnlineCommand.self,
             BenchCommand.self,
             KillTestCommand.self,
+            ClusterCommand.self,
+            ChaosCommand.self,
         ])
 }

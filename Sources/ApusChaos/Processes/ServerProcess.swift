@@ -60,11 +60,11 @@ public actor ServerProcess {
         }
 
         /// The listeners as settings of `apus serve`; of those that do not exist yet any free port.
-        static func settings(_ known: Endpoints?) -> [String] {
+        static func settings(_ known: Endpoints?, but given: [String]) -> [String] {
             let listeners: [(String, KeyPath<Endpoints, String>)] = [
                 ("--http", \.http), ("--socket", \.socket), ("--tcp", \.tcp), ("--gateway", \.gateway), ("--peer", \.peer),
             ]
-            return listeners.flatMap { flag, path in
+            return listeners.filter { !given.contains($0.0) }.flatMap { flag, path in
                 let address = known?[keyPath: path] ?? ""
                 return [flag, address.isEmpty ? "127.0.0.1:0" : address]
             }
@@ -204,7 +204,11 @@ public actor ServerProcess {
 
     private var arguments: [String] {
         // What is tested is not how long a password takes, least of all in a debug build.
-        ["serve", "--data", data.path] + Endpoints.settings(endpoints) + ["--auth-password-cost", "10"] + options.arguments
+        ["serve", "--data", data.path] + Endpoints.settings(endpoints, but: options.arguments) + cheapPasswords + options.arguments
+    }
+
+    private var cheapPasswords: [String] {
+        options.arguments.contains("--auth-password-cost") ? [] : ["--auth-password-cost", "10"]
     }
 
     private var environment: [String: String] {
