@@ -82,3 +82,15 @@ protocol SQLDriver: Sendable {
     @discardableResult
     func write<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
 }
+
+extension SQLDriver {
+    /// A write that adds a row unless it is there. When another node adds the same one meanwhile it begins again, once, and finds it.
+    @discardableResult
+    func writeAgainIfAdded<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value {
+        do {
+            return try await write(body)
+        } catch is SQLUniqueViolation {
+            return try await write(body)
+        }
+    }
+}
