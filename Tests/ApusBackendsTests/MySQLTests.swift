@@ -43,7 +43,8 @@ struct MariaDBTrait: SuiteTrait, TestScoping {
     @TaskLocal static var server: MariaDBServer?
 
     func provideScope(for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void) async throws {
-        try await MariaDBServer.with { server in
+        // No test cuts the power, and each one makes and drops a database: some forty syncs.
+        try await MariaDBServer.with(syncsToDisk: false) { server in
             try await Self.$server.withValue(server) { try await function() }
         }
     }

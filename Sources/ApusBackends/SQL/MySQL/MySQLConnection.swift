@@ -41,6 +41,10 @@ final class MySQLConnection: @unchecked Sendable {
                 handle, configuration.host, configuration.user, configuration.password, configuration.database,
                 UInt32(configuration.port), nil, flags) != nil
         else { throw MySQLFailure(handle) }
+        // The library goes on in plaintext when the server says that it has no TLS, though it was told to enforce it.
+        guard configuration.tls == .off || mysql_get_ssl_cipher(handle) != nil else {
+            throw MySQLFailure(code: 2026, "the server does not encrypt the connection")
+        }
         try setSession(configuration, use)
         try checkDurability(configuration)
     }
