@@ -93,6 +93,28 @@ extension MySQLTests {
             }
         }
 
+        @Test("a group of 10,000 and a batch of megabytes are one transaction each")
+        func large() async throws {
+            try await MySQLTests.withStore { store, _ in
+                let room = ConversationID(1)
+                var creation = Self.creation(of: room)
+                creation.change = .create(title: "t", members: (2...10_000).map { AccountID($0) })
+                let outcome = try #require(try await Self.append([creation], to: store).first)
+                #expect(outcome.storedSeq == 1)
+                #expect(try await store.conversations.audience(of: room)?.accounts.count == 10_000)
+                #expect(try await store.conversations.conversation(room, of: AccountID(10_000))?.memberCount == 10_000)
+                let bodies = (0..<600).map { String(repeating: "\($0 % 10)", count: 32_768) }
+                let batch = bodies.enumerated().map { index, body in
+                    var entry = Self.entry(room, "c\(index)")
+                    entry.body = body
+                    return entry
+                }
+                #expect(try await Self.append(batch, to: store).map(\.storedSeq) == (2...601).map { Seq($0) })
+                let page = try await store.log.entries(of: room, in: 2 ... .max, limit: 1000, bytesMax: 10 << 20)
+                #expect(page.map(\.body) == Array(bodies.prefix(320)))
+            }
+        }
+
         @Test("a transaction that deadlocks is tried again, all of it")
         func deadlock() async throws {
             try await MySQLTests.withStore { store, configuration in

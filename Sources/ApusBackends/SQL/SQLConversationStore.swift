@@ -25,7 +25,7 @@ struct SQLConversationStore<Driver: SQLDriver, Log: ConversationLog>: Conversati
                 let conversation = Conversation(id: proposedID, kind: .direct, title: "", createdAt: time)
                 let members = Set([low, high]).sorted()
                 try session.insert(conversation, memberCount: members.count)
-                for account in members { try session.insert(Member(account: account, joined: 1, role: .member), of: proposedID) }
+                try session.insert(members.map { Member(account: $0, joined: 1, role: .member) }, of: proposedID)
                 try session.execute(
                     "INSERT INTO direct_conversation (low_account, high_account, conversation) VALUES (?, ?, ?)",
                     .id(low), .id(high), .id(proposedID))

@@ -58,12 +58,16 @@ protocol SQLSession {
     /// Returns the number of rows that it inserted, deleted or that its `WHERE` found.
     /// - Throws: ``SQLUniqueViolation``, or what the driver throws when the database fails.
     @discardableResult
-    func execute(_ sql: String, _ values: SQLValue...) throws -> Int
-    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow]
+    func execute(_ sql: String, values: [SQLValue]) throws -> Int
     func rows(_ sql: String, values: [SQLValue]) throws -> [SQLRow]
 }
 
 extension SQLSession {
+    @discardableResult
+    func execute(_ sql: String, _ values: SQLValue...) throws -> Int { try execute(sql, values: values) }
+
+    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow] { try rows(sql, values: values) }
+
     func row(_ sql: String, _ values: SQLValue...) throws -> SQLRow? { try rows(sql, values: values).first }
 }
 

@@ -16,6 +16,8 @@ import NIOConcurrencyHelpers
 final class MySQLAppender: Sendable {
     /// Rows of entries in one statement; for each number of rows one stays prepared.
     private static let rowsMax = 128
+    /// Bodies in one statement: a server takes packets of 16 MB and more.
+    private static let rowBytesMax = 4 << 20
     private static let attemptsMax = 5
 
     let rosters: RosterCache
@@ -64,16 +66,28 @@ final class MySQLAppender: Sendable {
             let plan = try AppendPlan(batch, membersMax: membersMax, source: source)
             guard lookingUpNames || !plan.hasRefusals else { return nil }
             for planned in plan.entries {
-                for effect in planned.effects { try session.write(effect, of: planned.entry.conversation, seq: planned.seq) }
+                try session.write(planned.effects, of: planned.entry.conversation, seq: planned.seq)
             }
-            for start in stride(from: 0, to: plan.entries.count, by: Self.rowsMax) {
-                try Self.insert(plan.entries[start..<min(start + Self.rowsMax, plan.entries.count)], session)
+            var rest = plan.entries[...]
+            while !rest.isEmpty {
+                let some = Self.nextRows(of: rest)
+                try Self.insert(some, session)
+                rest = rest[some.endIndex...]
             }
             return plan
         }
         guard let plan else { return nil }
         for state in plan.states.values { rosters.insert(state.roster, of: state.conversation.id) }
         return plan.outcomes
+    }
+
+    /// At least one.
+    private static func nextRows(of entries: ArraySlice<PlannedEntry>) -> ArraySlice<PlannedEntry> {
+        var bytes = 0
+        return entries.prefix(rowsMax).prefix { planned in
+            defer { bytes += planned.entry.body.utf8.count }
+            return bytes == 0 || bytes + planned.entry.body.utf8.count <= rowBytesMax
+        }
     }
 
     private static func insert(_ entries: ArraySlice<PlannedEntry>, _ session: MySQLSession) throws {

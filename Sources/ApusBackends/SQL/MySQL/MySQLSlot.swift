@@ -104,9 +104,6 @@ struct MySQLSession: SQLSession {
     }
 
     @discardableResult
-    func execute(_ sql: String, _ values: SQLValue...) throws -> Int { try execute(sql, values: values) }
-
-    @discardableResult
     func execute(_ sql: String, values: [SQLValue]) throws -> Int {
         try checkDeadline()
         do {
@@ -115,8 +112,6 @@ struct MySQLSession: SQLSession {
             throw SQLUniqueViolation(message: error.message)
         }
     }
-
-    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow] { try rows(sql, values: values) }
 
     func rows(_ sql: String, values: [SQLValue]) throws -> [SQLRow] {
         try checkDeadline()
