@@ -29,24 +29,30 @@ extension MemberRole {
 
 extension SQLSession {
     /// Writes what the entry with this seq does to its conversation.
-    func write(_ effect: ConversationEffect, of id: ConversationID, seq: Seq) throws {
-        switch effect {
-        case .created(let conversation): try insert(conversation, memberCount: 0)
-        case .joined(let member):
-            try insert(member, of: id)
-            try execute("UPDATE conversation SET member_count = member_count + 1 WHERE id = ?", .id(id))
-        case .left(let account, let joined):
-            try execute(
-                "UPDATE membership SET left_seq = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
-                .seq(seq), .id(id), .id(account), .seq(joined))
-            try execute("UPDATE conversation SET member_count = member_count - 1 WHERE id = ?", .id(id))
-        case .promoted(let account, let joined):
-            try execute(
-                "UPDATE membership SET role = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
-                .text(MemberRole.owner.rawValue), .id(id), .id(account), .seq(joined))
-        case .renamed(let title):
-            try execute("UPDATE conversation SET title = ? WHERE id = ?", .text(title), .id(id))
+    func write(_ effects: [ConversationEffect], of id: ConversationID, seq: Seq) throws {
+        var joined: [Member] = []
+        for effect in effects {
+            switch effect {
+            case .created(let conversation): try insert(conversation, memberCount: 0)
+            case .joined(let member): joined.append(member)
+            case .left(let account, let since): try end(account, since: since, of: id, with: seq)
+            case .promoted(let account, let since):
+                try execute(
+                    "UPDATE membership SET role = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
+                    .text(MemberRole.owner.rawValue), .id(id), .id(account), .seq(since))
+            case .renamed(let title): try execute("UPDATE conversation SET title = ? WHERE id = ?", .text(title), .id(id))
+            }
         }
+        guard !joined.isEmpty else { return }
+        try insert(joined, of: id)
+        try execute("UPDATE conversation SET member_count = member_count + ? WHERE id = ?", .count(joined.count), .id(id))
+    }
+
+    private func end(_ account: AccountID, since joined: Seq, of id: ConversationID, with seq: Seq) throws {
+        try execute(
+            "UPDATE membership SET left_seq = ? WHERE conversation = ? AND account = ? AND joined_seq = ?",
+            .seq(seq), .id(id), .id(account), .seq(joined))
+        try execute("UPDATE conversation SET member_count = member_count - 1 WHERE id = ?", .id(id))
     }
 
     func insert(_ conversation: Conversation, memberCount: Int) throws {
@@ -56,9 +62,17 @@ extension SQLSession {
             .count(memberCount))
     }
 
-    func insert(_ member: Member, of id: ConversationID) throws {
-        try execute(
-            "INSERT INTO membership (conversation, account, joined_seq, left_seq, role) VALUES (?, ?, ?, NULL, ?)",
-            .id(id), .id(member.account), .seq(member.joined), .text(member.role.rawValue))
+    /// In statements of 256, 128, 64 … rows: few round trips for a large group, and few statements to prepare.
+    func insert(_ members: [Member], of id: ConversationID) throws {
+        var rest = members[...]
+        var size = 256
+        while !rest.isEmpty {
+            while size > rest.count { size /= 2 }
+            let rows = repeatElement("(?, ?, ?, NULL, ?)", count: size).joined(separator: ", ")
+            try execute(
+                "INSERT INTO membership (conversation, account, joined_seq, left_seq, role) VALUES \(rows)",
+                values: rest.prefix(size).flatMap { [.id(id), .id($0.account), .seq($0.joined), .text($0.role.rawValue)] })
+            rest = rest.dropFirst(size)
+        }
     }
 }

@@ -25,7 +25,7 @@ struct SQLConversationStore<Driver: SQLDriver, Log: ConversationLog>: Conversati
                 let conversation = Conversation(id: proposedID, kind: .direct, title: "", createdAt: time)
                 let members = Set([low, high]).sorted()
                 try session.insert(conversation, memberCount: members.count)
-                for account in members { try session.insert(Member(account: account, joined: 1, role: .member), of: proposedID) }
+                try session.insert(members.map { Member(account: $0, joined: 1, role: .member) }, of: proposedID)
                 try session.execute(
                     "INSERT INTO direct_conversation (low_account, high_account, conversation) VALUES (?, ?, ?)",
                     .id(low), .id(high), .id(proposedID))
@@ -99,19 +99,12 @@ struct SQLConversationStore<Driver: SQLDriver, Log: ConversationLog>: Conversati
         // In one order on all nodes, so that they wait for each other and not in a circle.
         let marks = marks.sorted { ($0.conversation, $0.account) < ($1.conversation, $1.account) }
         do {
-            try await driver.write { session in
+            try await driver.writeAgainIfAdded { session in
                 for mark in marks { try Self.save(mark, session) }
             }
-        } catch is SQLUniqueViolation {
-            // Another node made the first mark of a member at the same time: now there is one to move. (Once for each member, ever:
-            // another one in the way is for the caller to try again.)
-            do {
-                try await driver.write { session in
-                    for mark in marks { try Self.save(mark, session) }
-                }
-            } catch let violation as SQLUniqueViolation {
-                throw ApusError(.storeUnavailable, "other nodes are saving the same marks", cause: violation)
-            }
+        } catch let violation as SQLUniqueViolation {
+            // A member has a first mark once, ever: so much bad luck is for the caller to try again.
+            throw ApusError(.storeUnavailable, "other nodes are saving the same marks", cause: violation)
         }
     }
 

@@ -12,19 +12,14 @@ struct SQLScheduleStore<Driver: SQLDriver>: ScheduleStore {
     func schedule(_ entry: ScheduledEntry, waitingMax: Int) async throws -> ScheduleOutcome {
         do {
             return try await scheduleOnce(entry, waitingMax: waitingMax)
-        } catch is SQLUniqueViolation {
-            // Another node scheduled this name at the same time: now it is found.
-            do {
-                return try await scheduleOnce(entry, waitingMax: waitingMax)
-            } catch let violation as SQLUniqueViolation {
-                throw ApusError(.conflict, "the id of the scheduled message is taken", cause: violation)
-            }
+        } catch let violation as SQLUniqueViolation {
+            throw ApusError(.conflict, "the id of the scheduled message is taken", cause: violation)
         }
     }
 
     /// Two nodes that count at the same time may together pass `waitingMax` by one each.
     private func scheduleOnce(_ entry: ScheduledEntry, waitingMax: Int) async throws -> ScheduleOutcome {
-        try await driver.write { [logged] session in
+        try await driver.writeAgainIfAdded { [logged] session in
             let name = EntryName(conversation: entry.conversation, sender: entry.sender, clientID: entry.clientID)
             if let first = try logged(name, session) {
                 return first.kind == entry.kind && first.body == entry.body ? .delivered(first) : .conflict

@@ -63,12 +63,16 @@ protocol SQLSession {
     /// Returns the number of rows that it inserted, deleted or that its `WHERE` found.
     /// - Throws: ``SQLUniqueViolation``, or what the driver throws when the database fails.
     @discardableResult
-    func execute(_ sql: String, _ values: SQLValue...) throws -> Int
-    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow]
+    func execute(_ sql: String, values: [SQLValue]) throws -> Int
     func rows(_ sql: String, values: [SQLValue]) throws -> [SQLRow]
 }
 
 extension SQLSession {
+    @discardableResult
+    func execute(_ sql: String, _ values: SQLValue...) throws -> Int { try execute(sql, values: values) }
+
+    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow] { try rows(sql, values: values) }
+
     func row(_ sql: String, _ values: SQLValue...) throws -> SQLRow? { try rows(sql, values: values).first }
 }
 
@@ -86,4 +90,16 @@ protocol SQLDriver: Sendable {
     /// found when they changed it or on a unique key, not on what it read before. `body` may run several times.
     @discardableResult
     func write<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value
+}
+
+extension SQLDriver {
+    /// A write that adds a row unless it is there. When another node adds the same one meanwhile it begins again, once, and finds it.
+    @discardableResult
+    func writeAgainIfAdded<Value: Sendable>(_ body: @escaping @Sendable (Session) throws -> Value) async throws -> Value {
+        do {
+            return try await write(body)
+        } catch is SQLUniqueViolation {
+            return try await write(body)
+        }
+    }
 }

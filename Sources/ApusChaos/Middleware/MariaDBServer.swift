@@ -12,8 +12,13 @@ public struct MariaDBServer: Sendable {
 
     /// Makes an empty server in the directory unless there is one already, and starts it.
     ///
-    /// Whoever makes one without ``with(isolation:_:)`` kills its process in the end.
-    public init(directory: URL, port: Int) async throws {
+    /// Whoever makes one without ``with(syncsToDisk:arguments:isolation:_:)`` kills its process in the end.
+    ///
+    /// - Parameters:
+    ///   - syncsToDisk: false: it leaves it to the kernel when to write, which is faster. What it committed survives `kill -9` of its
+    ///     process, not a crash of the machine.
+    ///   - arguments: more of them for `mariadbd`.
+    public init(directory: URL, port: Int, syncsToDisk: Bool = true, arguments: [String] = []) async throws {
         let data = directory.appending(path: "data")
         if !FileManager.default.fileExists(atPath: data.appending(path: "mysql").path) {
             try await Self.makeData(data)
@@ -27,9 +32,17 @@ public struct MariaDBServer: Sendable {
 
             """.utf8
         ).write(to: initFile)
-        process = MiddlewareProcess(Self.plan(data: data, socket: directory.appending(path: "m.sock"), initFile: initFile, port: port))
+        var plan = Self.plan(data: data, socket: directory.appending(path: "m.sock"), initFile: initFile, port: port)
+        if !syncsToDisk { plan.arguments += ["--innodb-flush-method=nosync", "--sync-frm=0"] }
+        plan.arguments += arguments
+        process = MiddlewareProcess(plan)
         self.port = port
-        try await process.start()
+        do {
+            try await process.start()
+        } catch {
+            await process.kill()
+            throw error
+        }
     }
 
     /// For a store: `mysql://user:password@127.0.0.1:port/database`.
@@ -39,7 +52,8 @@ public struct MariaDBServer: Sendable {
 
     /// Starts one in a directory of its own, hands it over, kills it and removes the directory.
     public static func with<Result: Sendable>(
-        isolation: isolated (any Actor)? = #isolation, _ body: (MariaDBServer) async throws -> Result
+        syncsToDisk: Bool = true, arguments: [String] = [], isolation: isolated (any Actor)? = #isolation,
+        _ body: (MariaDBServer) async throws -> Result
     ) async throws -> Result {
         // Short: the path of a socket file has to fit into some hundred bytes.
         let directory = FileManager.default.temporaryDirectory.appending(path: "apus-m-\(UUID().uuidString.prefix(8))")
@@ -47,7 +61,8 @@ public struct MariaDBServer: Sendable {
             at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         let outcome: Swift.Result<Result, any Error>
         do {
-            let server = try await MariaDBServer(directory: directory, port: try await MiddlewareProcess.freePort())
+            let server = try await MariaDBServer(
+                directory: directory, port: try await MiddlewareProcess.freePort(), syncsToDisk: syncsToDisk, arguments: arguments)
             do {
                 outcome = .success(try await body(server))
             } catch {

@@ -105,7 +105,7 @@ final class SQLiteEntryLog: EntryLog, ConversationLog {
 
     private func write(_ plan: AppendPlan, _ entries: [LoggedEntry], _ slice: FlushSlice, _ session: SQLiteSession) throws {
         for planned in plan.entries {
-            for effect in planned.effects { try session.write(effect, of: planned.entry.conversation, seq: planned.seq) }
+            try session.write(planned.effects, of: planned.entry.conversation, seq: planned.seq)
         }
         let tables = LogTables(session: session)
         try tables.append(entries)

@@ -109,7 +109,7 @@ struct SQLiteSession: SQLSession {
     let database: Database
 
     @discardableResult
-    func execute(_ sql: String, _ values: SQLValue...) throws -> Int {
+    func execute(_ sql: String, values: [SQLValue]) throws -> Int {
         let statement = try prepare(sql, values)
         do {
             try statement.run()
@@ -122,8 +122,6 @@ struct SQLiteSession: SQLSession {
         }
         return Int(sqlite3_changes(statement.connection))
     }
-
-    func rows(_ sql: String, _ values: SQLValue...) throws -> [SQLRow] { try rows(sql, values: values) }
 
     func rows(_ sql: String, values: [SQLValue]) throws -> [SQLRow] {
         var rows: [SQLRow] = []
