@@ -41,6 +41,8 @@ extension RedisRouteTable {
 
     /// Tells that this node lives, learns which others do, and finds out whether Redis, or a part of a cluster, lost its data.
     func renew() async throws {
+        // At the first renewals, of which several may cross, there is nothing to lose.
+        let isFirst = state.withLockedValue { !$0.hasRenewed }
         let tags = try await client.shardTags().values
         let beacons = tags.map { keys.beacon(of: node, tag: $0) }
         let lifetime = "\(timing.routeLifetime.milliseconds)"
@@ -55,7 +57,7 @@ extension RedisRouteTable {
         let lost = state.withLockedValue { state in
             state.toSweep.formUnion(state.live.subtracting(live))
             (state.live, state.over, state.isCut) = (live, [], false)
-            let lost = state.hasRenewed && !(wasKnown && isWhole)
+            let lost = !isFirst && !(wasKnown && isWhole)
             state.hasRenewed = true
             if lost { state.own.lost() }
             return lost
