@@ -36,7 +36,8 @@ import Testing
         arguments: [
             "hello\r\n", "*2147483647\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "*-2\r\n", "$-2\r\n", "$99999999999999999999\r\n",
             ":12x\r\n", ":99999999999999999999\r\n", ",1.5\r\n", "#t\r\n", String(repeating: "*1\r\n", count: 8),
-            String(repeating: "*1\r\n", count: 100_000), "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n",
+            String(repeating: "*1\r\n", count: 100_000),
+            "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n",
         ])
     func malicious(_ text: String) { #expect(throws: RESPParser.Failure.self) { try Self.parse(text) } }
 

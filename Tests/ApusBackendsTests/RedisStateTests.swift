@@ -46,7 +46,9 @@ import Testing
         _ = pipeline.opened()
         for id in 1...3 as ClosedRange<UInt64> { _ = pipeline.submit(Self.request(id)) }
         #expect(try pipeline.receive(.null)?.token == 1)
-        guard case .unanswered(2, isStalled: false) = pipeline.expire(2) else { return #expect(Bool(false), "something was answered since") }
+        guard case .unanswered(2, isStalled: false) = pipeline.expire(2) else {
+            return #expect(Bool(false), "something was answered since")
+        }
         #expect(try pipeline.receive(.integer(2)) == nil)
         #expect(try pipeline.receive(.integer(3))?.replies == [.integer(3)])
         _ = pipeline.submit(Self.request(4))
@@ -102,7 +104,8 @@ import Testing
     @Test("ASK is for once and with ASKING, MOVED for good, an unknown script is sent whole, other errors are the answer")
     func redirected() throws {
         var exchange = Self.exchange(
-            RedisCommand("GET", "a"), RedisCommand("GET", "b"), RedisCommand(RedisScript("return 1"), keys: ["c"]), RedisCommand("GET", "d"))
+            RedisCommand("GET", "a"), RedisCommand("GET", "b"), RedisCommand(RedisScript("return 1"), keys: ["c"]), RedisCommand("GET", "d")
+        )
         let first = try Self.batch(&exchange)
         exchange.take([.error("ASK 1 b:2"), .error("MOVED 7 b:2"), .error("NOSCRIPT no"), .error("WRONGTYPE no")], of: first)
         #expect(exchange.takeMoves().map(\.0) == [7])
@@ -113,7 +116,8 @@ import Testing
         #expect(toA.commands.map(\.arguments) == [["EVAL", "return 1", "1", "c"]])
         exchange.take([.string(Array("OK".utf8)), .integer(1), .integer(2)], of: toB)
         exchange.take([.integer(3)], of: toA)
-        #expect(exchange.results == [.success(.integer(1)), .success(.integer(2)), .success(.integer(3)), .failure(.refused("WRONGTYPE no"))])
+        #expect(
+            exchange.results == [.success(.integer(1)), .success(.integer(2)), .success(.integer(3)), .failure(.refused("WRONGTYPE no"))])
     }
 
     @Test("Servers that send a command to and fro do not do so for ever, and nothing goes on beyond the deadline")

@@ -111,7 +111,8 @@ final class RedisConnection {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if let tls {
-                        try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: Self.serverName(host)))
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(context: tls, serverHostname: Self.serverName(host)))
                     }
                     try channel.pipeline.syncOperations.addHandler(RedisReplyHandler(connection: owner.value))
                 }

@@ -79,7 +79,8 @@ private struct Node {
         }
         let auth = AuthRole(
             configuration: try configuration.authConfiguration, accounts: store.accounts, devices: store.devices, routes: routes,
-            sessions: hub, arbiter: MemoryLoginArbiter(), hasher: hasher, keys: keys, verifier: verifier, ids: ids, clock: clock, logger: Logger(label: "apus.auth"))
+            sessions: hub, arbiter: MemoryLoginArbiter(), hasher: hasher, keys: keys, verifier: verifier, ids: ids, clock: clock,
+            logger: Logger(label: "apus.auth"))
         let readiness = Readiness()
         let http = HTTPService(
             configuration: configuration.httpConfiguration,

@@ -129,7 +129,8 @@ struct TestServer: Sendable {
         let roles: [any HTTPRole] = [
             AuthRole(
                 configuration: options.auth, accounts: accounts, devices: store, routes: routes, sessions: sessions,
-                arbiter: MemoryLoginArbiter(), hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, ids: ids, clock: clock, logger: logger),
+                arbiter: MemoryLoginArbiter(), hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, ids: ids, clock: clock,
+                logger: logger),
             UserRole(accounts: accounts, routes: routes),
             WebRole(
                 accounts: accounts, conversations: store, delivery: delivery,
