@@ -84,6 +84,25 @@ import Testing
         }
     }
 
+    @Test("A route that was removed while Redis hung is gone when it goes on")
+    func removedWhilePaused() async throws {
+        try await RedisServer.with { redis, port in
+            let nodes = RouteNodes(url: "redis://127.0.0.1:\(port)", timeout: .milliseconds(300))
+            let (first, second) = (NodeID(number: 1, epoch: 1), NodeID(number: 2, epoch: 1))
+            let (a, b) = (try await nodes.join(first), try await nodes.join(second))
+            func route(_ session: UInt64) -> Route {
+                Route(session: SessionID(session), account: AccountID(1), device: DeviceID(1), node: first)
+            }
+            for session in 1...2 as ClosedRange<UInt64> { try await a.add(route(session)) }
+            await redis.setPaused(true)
+            try await a.remove(route(1))
+            await #expect(performing: { try await a.routes(of: AccountID(1)) }, throws: isUnavailable)
+            await redis.setPaused(false)
+            try await eventually { (try? await b.routes(of: AccountID(1))) == [route(2)] }
+            await nodes.endAll()
+        }
+    }
+
     @Test("A node that hung for longer than its life is back with all its routes when it goes on")
     func lifeLost() async throws {
         try await RedisServer.with { _, port in

@@ -31,6 +31,23 @@ import Testing
     @Test("A stream of replies reads the same however it is cut into pieces", arguments: [1, 2, 3, 5, 7, 16, 64, 1000])
     func pieces(_ size: Int) throws { #expect(try Self.parse(Self.stream, by: size) == Self.replies) }
 
+    @Test("A long stream in pieces of any size keeps its order, past the parser's own buffers")
+    func longStream() throws {
+        var generator = Generator(seed: 3)
+        let texts = (0..<20_000).map { "of key\($0)" + String(repeating: "x", count: $0 % 500 == 0 ? 20_000 : 0) }
+        let stream = Array(texts.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined().utf8)
+        let parser = RESPParser()
+        var (replies, rest): ([RESPValue], ArraySlice<UInt8>) = ([], stream[...])
+        while !rest.isEmpty {
+            let piece = rest.prefix(Int.random(in: 1...4096, using: &generator))
+            try piece.withUnsafeBytes { try parser.feed($0) }
+            rest = rest.dropFirst(piece.count)
+            while let reply = try parser.next() { replies.append(reply) }
+        }
+        #expect(replies.count == texts.count)
+        #expect(zip(replies, texts).allSatisfy { $0.text == $1 })
+    }
+
     @Test(
         "What no Redis sends ends the connection and takes neither memory nor stack",
         arguments: [

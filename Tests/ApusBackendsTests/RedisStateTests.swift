@@ -156,8 +156,10 @@ import Testing
         #expect(own.due(limit: 10) == [.erase(two)])
         own.done(.erase(two))
         #expect(own.due(limit: 10) == [] && own.count == 1)
+        own.add(two)
+        own.remove(two)
         own.lost()
-        #expect(own.due(limit: 10) == [.write(one)])
+        #expect(own.due(limit: 10) == [.erase(two), .write(one)], "a part of it may not be lost")
     }
 
     @Test("A round writes each route once, without those that went meanwhile; what waits to be erased is bounded")

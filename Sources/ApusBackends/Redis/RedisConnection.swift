@@ -61,6 +61,8 @@ final class RedisConnection {
         pipeline = RedisPipeline(commandsMax: settings.configuration.commandsMax)
     }
 
+    var isOpen: Bool { pipeline.isOpen }
+
     /// Writes the commands together and in order. The replies, errors of Redis among them, or a ``RedisConnectionError``, by the deadline.
     func send(_ commands: [RedisCommand], deadline: NIODeadline, failsFast: Bool) -> EventLoopFuture<[RESPValue]> {
         eventLoop.preconditionInEventLoop()

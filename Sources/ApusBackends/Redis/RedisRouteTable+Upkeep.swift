@@ -55,14 +55,15 @@ extension RedisRouteTable {
         let isWhole = replies[1...beacons.count].allSatisfy { $0 != .null }
         let live = Self.nodes(answer[1])
         let lost = state.withLockedValue { state in
+            // While it did not answer it may have lost anything, and told us in a reply that got lost.
+            let lost = !isFirst && (state.isCut || !(wasKnown && isWhole))
             state.toSweep.formUnion(state.live.subtracting(live))
             (state.live, state.over, state.isCut) = (live, [], false)
-            let lost = !isFirst && !(wasKnown && isWhole)
             state.hasRenewed = true
             if lost { state.own.lost() }
             return lost
         }
-        if lost { logger.notice("Redis lost routes of this node; they are written again") }
+        if lost { logger.notice("Redis may have lost routes of this node; they are written again") }
     }
 
     // MARK: Writing
