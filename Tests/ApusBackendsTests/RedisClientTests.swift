@@ -65,7 +65,8 @@ func isUnavailable(_ error: any Error) -> Bool { (error as? ApusError)?.code == 
                     }
                     try await client.send(RedisCommand(["SCRIPT", "FLUSH"], key: nil))
                 }
-                #expect(try await client.send(RedisCommand(["INFO", "commandstats"], key: nil)).text?.contains("cmdstat_eval:calls=2") == true)
+                #expect(
+                    try await client.send(RedisCommand(["INFO", "commandstats"], key: nil)).text?.contains("cmdstat_eval:calls=2") == true)
             }
         }
     }
@@ -80,7 +81,9 @@ func isUnavailable(_ error: any Error) -> Bool { (error as? ApusError)?.code == 
                     #expect(reply.text == "PONG")
                 }
             }
-            for url in ["rediss://:wrong@127.0.0.1:\(port)?\(trust)", "rediss://127.0.0.1:\(port)?\(trust)", "rediss://:p%40ss@127.0.0.1:\(port)"] {
+            for url in [
+                "rediss://:wrong@127.0.0.1:\(port)?\(trust)", "rediss://127.0.0.1:\(port)?\(trust)", "rediss://:p%40ss@127.0.0.1:\(port)",
+            ] {
                 try await withRedisClient(url, timeout: .milliseconds(400)) { client in
                     await #expect(performing: { try await client.send(RedisCommand(["PING"], key: nil)) }, throws: isUnavailable)
                     return

@@ -48,7 +48,12 @@ actor RouteNodes {
     private let url: String
     private var nodes: [NodeID: Node] = [:]
 
-    init(url: String) { self.url = url }
+    private let timeout: Duration
+
+    init(url: String, timeout: Duration = .seconds(2)) {
+        self.url = url
+        self.timeout = timeout
+    }
 
     /// With times short enough for a test.
     static var timing: RedisRouteTable.Timing {
@@ -61,8 +66,10 @@ actor RouteNodes {
     }
 
     func join(_ id: NodeID) throws -> RedisRouteTable {
+        var configuration = try RedisConfiguration(url: url)
+        configuration.commandTimeout = timeout
         let client = try RedisClient(
-            configuration: RedisConfiguration(url: url), group: .singletonMultiThreadedEventLoopGroup, logger: Logger(label: "test"))
+            configuration: configuration, group: .singletonMultiThreadedEventLoopGroup, logger: Logger(label: "test"))
         let table = RedisRouteTable(client: client, node: id, timing: Self.timing, logger: Logger(label: "test"))
         nodes[id] = Node(client: client, upkeep: Task { try await table.run() })
         return table

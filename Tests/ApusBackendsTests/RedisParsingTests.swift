@@ -31,12 +31,30 @@ import Testing
     @Test("A stream of replies reads the same however it is cut into pieces", arguments: [1, 2, 3, 5, 7, 16, 64, 1000])
     func pieces(_ size: Int) throws { #expect(try Self.parse(Self.stream, by: size) == Self.replies) }
 
+    @Test("A long stream in pieces of any size keeps its order, past the parser's own buffers")
+    func longStream() throws {
+        var generator = Generator(seed: 3)
+        let texts = (0..<20_000).map { "of key\($0)" + String(repeating: "x", count: $0 % 500 == 0 ? 20_000 : 0) }
+        let stream = Array(texts.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined().utf8)
+        let parser = RESPParser()
+        var (replies, rest): ([RESPValue], ArraySlice<UInt8>) = ([], stream[...])
+        while !rest.isEmpty {
+            let piece = rest.prefix(Int.random(in: 1...4096, using: &generator))
+            try piece.withUnsafeBytes { try parser.feed($0) }
+            rest = rest.dropFirst(piece.count)
+            while let reply = try parser.next() { replies.append(reply) }
+        }
+        #expect(replies.count == texts.count)
+        #expect(zip(replies, texts).allSatisfy { $0.text == $1 })
+    }
+
     @Test(
         "What no Redis sends ends the connection and takes neither memory nor stack",
         arguments: [
             "hello\r\n", "*2147483647\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "*-2\r\n", "$-2\r\n", "$99999999999999999999\r\n",
             ":12x\r\n", ":99999999999999999999\r\n", ",1.5\r\n", "#t\r\n", String(repeating: "*1\r\n", count: 8),
-            String(repeating: "*1\r\n", count: 100_000), "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n",
+            String(repeating: "*1\r\n", count: 100_000),
+            "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n",
         ])
     func malicious(_ text: String) { #expect(throws: RESPParser.Failure.self) { try Self.parse(text) } }
 

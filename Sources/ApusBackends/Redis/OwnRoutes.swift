@@ -53,12 +53,10 @@ struct OwnRoutes {
         }
     }
 
-    /// Redis lost them: all are to be written as soon as possible.
+    /// Redis lost them, or some of them: all are to be written as soon as possible. What is to be erased may be there still.
     mutating func lost() {
         round = []
         for account in routes.values { unwritten.append(contentsOf: account) }
-        // They are gone, and so is what had to be erased.
-        unerased = []
     }
 
     /// What Redis should have and may not, at most `limit`; it stays due until it is ``done(_:)``.

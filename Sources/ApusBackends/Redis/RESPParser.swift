@@ -103,7 +103,9 @@ private final class Builder {
 
     /// Nil: refused.
     func array(_ count: Int) -> UnsafeMutableRawPointer? {
-        guard count >= 0, count <= limits.elementsMax - elements else { return refuse("a reply of more than \(limits.elementsMax) elements") }
+        guard count >= 0, count <= limits.elementsMax - elements else {
+            return refuse("a reply of more than \(limits.elementsMax) elements")
+        }
         guard open.count < limits.depthMax else { return refuse("arrays nested deeper than \(limits.depthMax)") }
         elements += count
         guard count > 0 else { return add(.array([])) }

@@ -4,6 +4,7 @@ import ApusProtocol
 import Logging
 import NIOCore
 import NIOSSL
+import ServiceLifecycle
 
 /// A client of one Redis server or of a Redis Cluster: one pipelined connection per server, made when it is needed and again when it
 /// is lost.
@@ -25,6 +26,8 @@ public actor RedisClient {
     private var topology = Topology.unknown
     /// The map is being read; whoever needs it waits for this.
     private var loading: EventLoopPromise<Void>?
+    /// A server of the map failed: somebody else may have its slots by now.
+    private var isMapDoubtful = false
     private var loadedAt = NIODeadline.uptimeNanoseconds(0)
     private var connections: [NetworkAddress: RedisConnection] = [:]
     private var commandsUnderWay = 0
@@ -104,7 +107,7 @@ public actor RedisClient {
     }
 
     private func attempt(_ exchange: inout RedisExchange) async {
-        if exchange.wantsTopology || isUnknown { await loadTopology(deadline: exchange.deadline) }
+        if exchange.wantsTopology || isMapDoubtful || isUnknown { await loadTopology(deadline: exchange.deadline) }
         let batches = exchange.batches { command in self.address(of: command) }
         guard !batches.isEmpty else { return }
         let deadline = exchange.deadline
@@ -116,6 +119,7 @@ public actor RedisClient {
             do {
                 exchange.take(try await flight.get(), of: batch)
             } catch let error as RedisConnectionError {
+                isMapDoubtful = failsFast
                 exchange.take(error, of: batch, isCluster: failsFast)
             } catch {
                 exchange.take(.lost("\(error)"), of: batch, isCluster: failsFast)
@@ -182,9 +186,11 @@ public actor RedisClient {
     private func readMap(deadline: NIODeadline) async {
         var candidates = configuration.seeds
         if case .cluster(let map) = topology { candidates = map.firstSlots.keys + candidates }
-        // The one that did not answer the last time may not answer this time either.
         var random = makeRandom()
         candidates.shuffle(using: &random)
+        // A server that hangs is asked last, so that it delays nobody.
+        let open = candidates.filter { connections[$0]?.isOpen ?? false }
+        candidates = open + candidates.filter { !open.contains($0) }
         for address in candidates where NIODeadline.now() < deadline && !isClosed {
             let limit = min(deadline, .now() + .milliseconds(500))
             let slots = RedisCommand(["CLUSTER", "SLOTS"], key: nil)
@@ -199,6 +205,7 @@ public actor RedisClient {
             }
             topology = .cluster(map)
             loadedAt = .now()
+            isMapDoubtful = false
             forgetServers(but: Set(map.firstSlots.keys))
             return
         }
@@ -210,6 +217,14 @@ public actor RedisClient {
             connection.close()
             connections[address] = nil
         }
+    }
+}
+
+extension RedisClient: Service {
+    /// Closes the client at a graceful shutdown. It needs no ``run()`` to work; in a service group it stands before whatever uses it.
+    public func run() async throws {
+        try? await gracefulShutdown()
+        close()
     }
 }
 

@@ -61,6 +61,8 @@ final class RedisConnection {
         pipeline = RedisPipeline(commandsMax: settings.configuration.commandsMax)
     }
 
+    var isOpen: Bool { pipeline.isOpen }
+
     /// Writes the commands together and in order. The replies, errors of Redis among them, or a ``RedisConnectionError``, by the deadline.
     func send(_ commands: [RedisCommand], deadline: NIODeadline, failsFast: Bool) -> EventLoopFuture<[RESPValue]> {
         eventLoop.preconditionInEventLoop()
@@ -111,7 +113,8 @@ final class RedisConnection {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if let tls {
-                        try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: Self.serverName(host)))
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(context: tls, serverHostname: Self.serverName(host)))
                     }
                     try channel.pipeline.syncOperations.addHandler(RedisReplyHandler(connection: owner.value))
                 }

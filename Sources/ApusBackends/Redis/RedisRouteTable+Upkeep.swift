@@ -41,6 +41,8 @@ extension RedisRouteTable {
 
     /// Tells that this node lives, learns which others do, and finds out whether Redis, or a part of a cluster, lost its data.
     func renew() async throws {
+        // At the first renewals, of which several may cross, there is nothing to lose.
+        let isFirst = state.withLockedValue { !$0.hasRenewed }
         let tags = try await client.shardTags().values
         let beacons = tags.map { keys.beacon(of: node, tag: $0) }
         let lifetime = "\(timing.routeLifetime.milliseconds)"
@@ -53,14 +55,15 @@ extension RedisRouteTable {
         let isWhole = replies[1...beacons.count].allSatisfy { $0 != .null }
         let live = Self.nodes(answer[1])
         let lost = state.withLockedValue { state in
+            // While it did not answer it may have lost anything, and told us in a reply that got lost.
+            let lost = !isFirst && (state.isCut || !(wasKnown && isWhole))
             state.toSweep.formUnion(state.live.subtracting(live))
             (state.live, state.over, state.isCut) = (live, [], false)
-            let lost = state.hasRenewed && !(wasKnown && isWhole)
             state.hasRenewed = true
             if lost { state.own.lost() }
             return lost
         }
-        if lost { logger.notice("Redis lost routes of this node; they are written again") }
+        if lost { logger.notice("Redis may have lost routes of this node; they are written again") }
     }
 
     // MARK: Writing

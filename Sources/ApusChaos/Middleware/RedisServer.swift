@@ -1,4 +1,6 @@
 import Foundation
+import NIOCore
+import NIOPosix
 
 /// Real Redis servers on loopback: one, three as a cluster, one with TLS and a password. Each in its own directory, nothing on disk
 /// but the map of a cluster: a Redis that was killed comes back empty, as Apus must expect it to.
@@ -45,7 +47,7 @@ public enum RedisServer {
         isolation: isolated (any Actor)? = #isolation, _ body: (MiddlewareProcess, Int) async throws -> Result
     ) async throws -> Result {
         try await withDirectory { directory in
-            let port = try await MiddlewareProcess.freePort()
+            let port = try await freePort()
             return try await MiddlewareProcess.with(plan(directory: directory, port: port)) { try await body($0, port) }
         }
     }
@@ -55,7 +57,7 @@ public enum RedisServer {
         isolation: isolated (any Actor)? = #isolation, _ body: ([MiddlewareProcess], [Int]) async throws -> Result
     ) async throws -> Result {
         try await withDirectory { directory in
-            let ports = [try await clusterPort(), try await clusterPort(), try await clusterPort()]
+            let ports = [try await freePort(), try await freePort(), try await freePort()]
             func plan(_ index: Int) throws -> MiddlewareProcess.Plan {
                 let own = directory.appending(path: "\(ports[index])")
                 try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
@@ -78,7 +80,7 @@ public enum RedisServer {
         _ body: (MiddlewareProcess, Int, Certificate) async throws -> Result
     ) async throws -> Result {
         try await withDirectory { directory in
-            let port = try await MiddlewareProcess.freePort()
+            let port = try await freePort()
             let certificate = try await makeCertificate(in: directory)
             let plan = tlsPlan(directory: directory, port: port, certificate: certificate, password: password)
             return try await MiddlewareProcess.with(plan) { try await body($0, port, certificate) }
@@ -131,15 +133,23 @@ public enum RedisServer {
 
     // MARK: Parts
 
-    private static let clusterBusOffset = 3
+    private static let clusterBusOffset = 1
 
-    /// A free port whose neighbour for the cluster bus is free too and exists.
-    private static func clusterPort() async throws -> Int {
+    /// A port that is free, and so is the next one, for the cluster bus. It is none of those that the system gives to outgoing connections,
+    /// or one of them would have it by the time that a server that was killed comes back to it.
+    public static func freePort() async throws -> Int {
         for _ in 0..<100 {
-            let port = try await MiddlewareProcess.freePort()
-            if port + clusterBusOffset <= 65_535, await !MiddlewareProcess.accepts(port: port + clusterBusOffset) { return port }
+            let port = 2 * Int.random(in: 5_000..<16_000)
+            if await isFree(port), await isFree(port + clusterBusOffset) { return port }
         }
-        throw ServerProcessError("no free ports for a Redis cluster")
+        throw ServerProcessError("no free ports for Redis")
+    }
+
+    private static func isFree(_ port: Int) async -> Bool {
+        let bootstrap = ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+        guard let listener = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() else { return false }
+        try? await listener.close()
+        return true
     }
 
     private static func withDirectory<Result: Sendable>(
