@@ -1,0 +1,230 @@
+import ApusCore
+import ApusProtocol
+import AsyncHTTPClient
+import Foundation
+import Hummingbird
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOHTTP1
+import Testing
+
+@testable import ApusServer
+
+/// Bytes that went in and did not come out yet, and the most there ever were.
+private final class InFlight: Sendable {
+    private let state = NIOLockedValueBox((now: 0, most: 0))
+
+    var most: Int { state.withLockedValue { $0.most } }
+
+    func add(_ count: Int) {
+        state.withLockedValue { state in
+            state.now += count
+            state.most = max(state.most, state.now)
+        }
+    }
+}
+
+/// 64 kB pieces whose bytes say where they are, made when they are asked for.
+private struct Pieces: AsyncSequence, Sendable {
+    static let size = 65_536
+    var count: Int
+    var inFlight: InFlight
+
+    struct Iterator: AsyncIteratorProtocol {
+        var pieces: Pieces
+        var next = 0
+
+        mutating func next() async throws -> ByteBuffer? {
+            guard next < pieces.count else { return nil }
+            defer { next += 1 }
+            pieces.inFlight.add(Pieces.size)
+            return ByteBuffer(repeating: UInt8(truncatingIfNeeded: next), count: Pieces.size)
+        }
+    }
+
+    func makeAsyncIterator() -> Iterator { Iterator(pieces: self) }
+}
+
+/// Checks that the pieces come whole and in order.
+private struct PieceReader {
+    private(set) var bytes = 0
+    private(set) var isIntact = true
+
+    mutating func read(_ part: ByteBuffer) {
+        var part = part
+        while part.readableBytes > 0, let next = part.readSlice(length: min(part.readableBytes, Pieces.size - bytes % Pieces.size)) {
+            let expected = ByteBuffer(repeating: UInt8(truncatingIfNeeded: bytes / Pieces.size), count: next.readableBytes)
+            if next != expected { isIntact = false }
+            bytes += next.readableBytes
+        }
+    }
+}
+
+@Suite("Gateway: bodies that pass through")
+struct GatewayStreamTests {
+    /// 50 MB.
+    private static let pieces = 800
+    /// What fits into the sockets on the way (four of them, some MB each) and no more: 50 MB would not.
+    private static let inFlightMax = 25_000_000
+
+    @Test("50 MB go up to a slow node with bounded memory and arrive whole", arguments: [true, false])
+    func upload(lengthIsKnown: Bool) async throws {
+        let inFlight = InFlight()
+        let result = NIOLockedValueBox(PieceReader())
+        let node = StubNode(number: 1) { request, _ in
+            var (reader, paused) = (PieceReader(), 0)
+            for try await part in request.body {
+                reader.read(part)
+                inFlight.add(-part.readableBytes)
+                // Slower than the client: what is not held back would pile up on the way.
+                if reader.bytes / 1_000_000 > paused {
+                    paused += 1
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+            }
+            let final = reader
+            result.withLockedValue { $0 = final }
+            return .noContent
+        }
+        try await GatewayHarness.run([node]) { gateway in
+            let answer = try await gateway.request(
+                .POST, HTTPPath.conversations,
+                body: .stream(
+                    Pieces(count: Self.pieces, inFlight: inFlight),
+                    length: lengthIsKnown ? .known(Int64(Self.pieces * Pieces.size)) : .unknown))
+            #expect(answer.status == 204)
+        }
+        let reader = result.withLockedValue { $0 }
+        #expect(reader.bytes == Self.pieces * Pieces.size && reader.isIntact)
+        #expect(inFlight.most < Self.inFlightMax, "\(inFlight.most)")
+    }
+
+    @Test("50 MB come down to a slow client with bounded memory and arrive whole", arguments: [true, false])
+    func download(lengthIsKnown: Bool) async throws {
+        let inFlight = InFlight()
+        let node = StubNode(number: 1) { _, _ in
+            Response(
+                status: .ok,
+                body: ResponseBody(contentLength: lengthIsKnown ? Self.pieces * Pieces.size : nil) { writer in
+                    for try await piece in Pieces(count: Self.pieces, inFlight: inFlight) { try await writer.write(piece) }
+                    try await writer.finish(nil)
+                })
+        }
+        try await GatewayHarness.run([node]) { gateway in
+            var request = HTTPClientRequest(url: gateway.url + HTTPPath.account)
+            request.headers.add(name: "Authorization", value: "Bearer token-7")
+            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+            var (reader, paused) = (PieceReader(), 0)
+            for try await part in response.body {
+                reader.read(part)
+                inFlight.add(-part.readableBytes)
+                if reader.bytes / 1_000_000 > paused {
+                    paused += 1
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+            }
+            #expect(reader.bytes == Self.pieces * Pieces.size && reader.isIntact)
+        }
+        #expect(inFlight.most < Self.inFlightMax, "\(inFlight.most)")
+    }
+
+    @Test("A body over the gateway's limit is refused, announced or not")
+    func tooLarge() async throws {
+        var options = GatewayHarness.Options()
+        options.gateway.http.bodyBytesMax = 100_000
+        let node = StubNode(number: 1) { request, _ in
+            for try await _ in request.body {}
+            return .noContent
+        }
+        try await GatewayHarness.run([node], options) { gateway in
+            for length in [HTTPClientRequest.Body.Length.known(Int64(2 * Pieces.size)), .unknown] {
+                let answer = try await gateway.request(
+                    .POST, HTTPPath.conversations, body: .stream(Pieces(count: 2, inFlight: InFlight()), length: length))
+                #expect((answer.status, try answer.problem().code) == (413, .tooLarge))
+            }
+            #expect(gateway.breaker(1, .web) == .closed)
+        }
+    }
+
+    @Test("An answer that comes before the end of the body reaches the client, and the connection ends")
+    func earlyAnswer() async throws {
+        let node = StubNode(number: 1) { _, _ in throw ApusError(.forbidden, "not for you") }
+        try await GatewayHarness.run([node]) { gateway in
+            let answer = try await RawClient.exchange(
+                gateway.port,
+                "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nContent-Length: 1000000\r\n\r\nfirst part")
+            #expect(answer.hasPrefix("HTTP/1.1 403 "), "\(answer)")
+            #expect(answer.lowercased().contains("connection: close"))
+        }
+    }
+
+    @Test("A node that dies in the middle of a large answer ends the client's connection: half an answer must not look whole")
+    func brokenDownload() async throws {
+        try await RawServer.run(
+            { inbound, outbound in
+                var requests = inbound.makeAsyncIterator()
+                _ = try await requests.next()
+                try await outbound.write(ByteBuffer(string: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"))
+            },
+            { server in
+                var options = GatewayHarness.Options()
+                options.upstream.breaker = .init(volumeMin: 1)
+                try await GatewayHarness.run([.at(server.address, number: 1)], options) { gateway in
+                    let answer = try await RawClient.exchange(
+                        gateway.port, "GET /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\n\r\n")
+                    #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.contains("hello") && !answer.hasSuffix("0\r\n\r\n"))
+                    #expect(gateway.breaker(1) == .open)
+                }
+            })
+    }
+
+    @Test("A client that does not read its answer loses its connection, and the node is not held up any longer")
+    func slowReader() async throws {
+        let ended = AsyncStream.makeStream(of: Void.self)
+        let node = StubNode(number: 1) { _, _ in
+            Response(
+                status: .ok,
+                body: ResponseBody { writer in
+                    defer { ended.continuation.finish() }
+                    for try await piece in Pieces(count: 10_000, inFlight: InFlight()) { try await writer.write(piece) }
+                    try await writer.finish(nil)
+                })
+        }
+        var options = GatewayHarness.Options()
+        options.gateway.http.idleTimeout = .milliseconds(300)
+        try await GatewayHarness.run([node], options) { gateway in
+            try await RawClient.connect(gateway.port).executeThenClose { _, outbound in
+                try await outbound.write(
+                    ByteBuffer(string: "GET /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\n\r\n"))
+                for await _ in ended.stream {}
+            }
+        }
+    }
+
+    @Test("A client that goes in the middle of its body is no failure of the node, which does not take the half for the whole")
+    func brokenUpload() async throws {
+        let outcome = AsyncStream.makeStream(of: Bool.self)
+        let node = StubNode(number: 1) { request, _ in
+            do {
+                for try await _ in request.body {}
+                outcome.continuation.yield(true)
+            } catch { outcome.continuation.yield(false) }
+            outcome.continuation.finish()
+            return .noContent
+        }
+        var options = GatewayHarness.Options()
+        options.upstream.breaker = .init(volumeMin: 1)
+        try await GatewayHarness.run([node], options) { gateway in
+            try await RawClient.connect(gateway.port).executeThenClose { _, outbound in
+                try await outbound.write(
+                    ByteBuffer(
+                        string: "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nTransfer-Encoding: chunked\r\n\r\n"
+                            + "5\r\nhello\r\n"))
+            }
+            var wholes: [Bool] = []
+            for await whole in outcome.stream { wholes.append(whole) }
+            #expect(wholes == [false])
+            #expect(gateway.breaker(1, .web) == .closed)
+        }
+    }
+}
