@@ -182,10 +182,12 @@ let package = Package(
         .testTarget(
             name: "ApusServerTests",
             dependencies: [
-                "ApusServer", "ApusBackends", "ApusTesting",
+                "ApusServer", "ApusBackends", "ApusChaos", "ApusTesting",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
         .testTarget(
@@ -218,8 +220,13 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
-            exclude: ["oauth.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),
+            name: "IndependentTests",
+            dependencies: [
+                "ApusBackends", "ApusChaos", "ApusCore", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Tests/Independent", exclude: ["oauth.py", "objects.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

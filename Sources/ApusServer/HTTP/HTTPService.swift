@@ -14,12 +14,16 @@ public struct HTTPService: Service {
 
     private let configuration: HTTPConfiguration
     private let responder: CallbackResponder<APIContext>
+    private let certificate: TLSCertificate?
     private let logger: Logger
 
+    /// - Parameter certificate: nil: no TLS.
     public init(
-        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, readiness: Readiness, logger: Logger
+        configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, readiness: Readiness,
+        certificate: TLSCertificate? = nil, logger: Logger
     ) {
         self.configuration = configuration
+        self.certificate = certificate
         self.logger = logger
         let routes = HTTPRoutes(verifier: verifier)
         HealthRole(readiness: readiness).addRoutes(to: routes)
@@ -47,7 +51,7 @@ public struct HTTPService: Service {
         let address = address
         let application = Application(
             responder: responder,
-            server: .http1(configuration: limits),
+            server: server(limits),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.host, port: configuration.port),
                 availableConnectionsDelegate: MaximumAvailableConnections(configuration.connectionsMax)),
@@ -66,6 +70,13 @@ public struct HTTPService: Service {
             throw address.resolve(.failure(failure)) ? failure : error
         }
         address.resolve(.failure(ApusError(.shuttingDown, "the server stopped before it listened")))
+    }
+
+    private func server(_ limits: HTTP1Channel.Configuration) -> HTTPServerBuilder {
+        guard let certificate else { return .http1(configuration: limits) }
+        return HTTPServerBuilder { responder in
+            TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), certificate: certificate)
+        }
     }
 }
 
