@@ -187,10 +187,11 @@ let package = Package(
         .testTarget(
             name: "ApusServerTests",
             dependencies: [
-                "ApusServer", "ApusBackends", "ApusTesting",
+                "ApusServer", "ApusBackends", "ApusChaos", "ApusTesting",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: strict),
@@ -224,9 +225,15 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "IndependentTests", dependencies: ["ApusChaos", "apus"], path: "Tests/Independent",
+            name: "IndependentTests",
+            dependencies: [
+                "ApusBackends", "ApusChaos", "ApusCore", "apus",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Tests/Independent",
             exclude: [
-                "deploy.py", "deploy_compose.py", "deploy_kubernetes.py", "deploy_support.py", "oauth.py", "requirements.txt",
+                "deploy.py", "deploy_compose.py", "deploy_kubernetes.py", "deploy_support.py", "oauth.py", "objects.py", "requirements.txt",
                 "socket_json.py", "support.py",
             ],
             swiftSettings: strict),

@@ -2,9 +2,9 @@ import ApusChaos
 import Foundation
 import Testing
 
-private let directory = URL(filePath: #filePath).deletingLastPathComponent()
+let directory = URL(filePath: #filePath).deletingLastPathComponent()
 /// Made by `make test`. Not standardized, which resolves links: by this link Python knows its environment.
-private let python = directory.deletingLastPathComponent().deletingLastPathComponent().appending(path: ".venv/bin/python")
+let python = directory.deletingLastPathComponent().deletingLastPathComponent().appending(path: ".venv/bin/python")
 
 @Suite(
     "Clients that nobody here wrote",

@@ -76,6 +76,7 @@ public struct SeaweedServer: Sendable {
         request.method = .POST
         let made = try await HTTPClient.shared.execute(request, timeout: .seconds(5)).status
         guard made.code < 300 || made == .conflict else { return false }
+        request.method = .PUT
         request.url += ".ready"
         request.body = .bytes(ByteBuffer(string: "ready"))
         guard try await HTTPClient.shared.execute(request, timeout: .seconds(5)).status.code < 300 else { return false }

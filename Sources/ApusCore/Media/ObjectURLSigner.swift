@@ -11,6 +11,11 @@ public struct ObjectURLSigner: Sendable {
     public struct Permit: Sendable, Hashable {
         public var key: ObjectKey
         public var access: ObjectAccess
+
+        public init(key: ObjectKey, access: ObjectAccess) {
+            self.key = key
+            self.access = access
+        }
     }
 
     private let key: SymmetricKey

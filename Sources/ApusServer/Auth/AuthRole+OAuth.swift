@@ -137,7 +137,7 @@ extension AuthRole {
     private func issuer(of request: Request) throws -> String {
         if let issuer = configuration.issuer { return issuer }
         guard let host = request.requestedHost else { throw ApusError(.malformed, "the Host header is missing or not valid") }
-        return "http://\(host.authority)"
+        return "\(configuration.isEncrypted ? "https" : "http")://\(host.authority)"
     }
 
     /// Runs an endpoint whose errors are OAuth's and not problem documents.

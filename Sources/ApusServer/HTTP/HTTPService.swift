@@ -14,12 +14,15 @@ public struct HTTPService: Service {
 
     private let configuration: HTTPConfiguration
     private let responder: CallbackResponder<APIContext>
+    private let certificate: TLSCertificate?
     private let logger: Logger
 
-    /// - Parameter deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
+    /// - Parameters:
+    ///   - deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
+    ///   - certificate: nil: no TLS.
     public init(
         configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, deviceCheck: DeviceCheck? = nil,
-        readiness: Readiness, logger: Logger
+        readiness: Readiness, certificate: TLSCertificate? = nil, logger: Logger
     ) {
         let routes = HTTPRoutes(verifier: verifier, deviceCheck: deviceCheck)
         HealthRole(readiness: readiness).addRoutes(to: routes)
@@ -27,13 +30,17 @@ public struct HTTPService: Service {
         routes.complete()
         self.init(
             configuration: configuration,
-            responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()), logger: logger)
+            responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()),
+            certificate: certificate, logger: logger)
     }
 
     /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
     ///   address, the log line, cross-origin rules, problem documents.
-    init(configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, logger: Logger) {
+    init(
+        configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, certificate: TLSCertificate? = nil, logger: Logger
+    ) {
         self.configuration = configuration
+        self.certificate = certificate
         self.logger = logger
         // From the outside in.
         let middlewares = Router(context: APIContext.self).middlewares
@@ -59,7 +66,7 @@ public struct HTTPService: Service {
         let address = address
         let application = Application(
             responder: responder,
-            server: .http1(configuration: limits),
+            server: server(limits),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.host, port: configuration.port),
                 availableConnectionsDelegate: MaximumAvailableConnections(configuration.connectionsMax)),
@@ -78,6 +85,13 @@ public struct HTTPService: Service {
             throw address.resolve(.failure(failure)) ? failure : error
         }
         address.resolve(.failure(ApusError(.shuttingDown, "the server stopped before it listened")))
+    }
+
+    private func server(_ limits: HTTP1Channel.Configuration) -> HTTPServerBuilder {
+        guard let certificate else { return .http1(configuration: limits) }
+        return HTTPServerBuilder { responder in
+            TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), certificate: certificate)
+        }
     }
 }
 

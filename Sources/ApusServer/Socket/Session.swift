@@ -31,10 +31,10 @@ final class Session: MessageSink {
 
     // MARK: From the carrier
 
-    func opened(_ carrier: CarrierHandler<Session>, kind: CarrierKind) {
-        self.carrier = carrier
-        self.kind = kind
-    }
+    /// Before anything has come: a connection that never gets as far as ``opened(_:kind:)`` is closed in time as well.
+    func connected(_ carrier: CarrierHandler<Session>) { self.carrier = carrier }
+
+    func opened(_ carrier: CarrierHandler<Session>, kind: CarrierKind) { self.kind = kind }
 
     func received(_ message: ByteBuffer) {
         heardTick = hub.tick

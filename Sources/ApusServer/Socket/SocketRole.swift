@@ -20,14 +20,19 @@ public final class SocketRole: Service {
     private let clock: any WallClock
     private let group: any EventLoopGroup
     private let gate: ConnectionGate
+    private let certificate: TLSCertificate?
     private let logger: Logger
 
-    /// - Parameter hub: the same one that the sequencer hands over to.
+    /// - Parameters:
+    ///   - hub: the same one that the sequencer hands over to.
+    ///   - certificate: for both listeners; nil: no TLS.
     public init(
         configuration: SocketConfiguration, hub: SessionHub, delivery: Delivery, verifier: any TokenVerifier, devices: any DeviceStore,
-        routes: any RouteTable, node: NodeID, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup, logger: Logger
+        routes: any RouteTable, node: NodeID, ids: IDGenerator, clock: any WallClock, group: any EventLoopGroup,
+        certificate: TLSCertificate? = nil, logger: Logger
     ) {
         self.configuration = configuration
+        self.certificate = certificate
         self.hub = hub
         self.delivery = delivery
         admission = SessionAdmission(verifier: verifier, devices: devices, routes: routes, node: node)
@@ -109,7 +114,7 @@ public final class SocketRole: Service {
         _ address: NetworkAddress, hubs: [ObjectIdentifier: NIOLoopBound<LoopHub>],
         start: @escaping @Sendable () -> CarrierHandler<Session>.Start
     ) async throws -> any Channel {
-        let (configuration, gate, ids) = (configuration, gate, ids)
+        let (configuration, gate, ids, certificate) = (configuration, gate, ids, certificate)
         return try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -129,7 +134,9 @@ public final class SocketRole: Service {
                     let session = Session(id: ids.next(), hub: hub, handshakeAddress: address)
                     hub.add(session)
                     let handler = CarrierHandler(start: start(), messageBytesMax: configuration.helloBytesMax, sink: session)
+                    if let certificate { try channel.pipeline.syncOperations.addHandler(certificate.makeHandler()) }
                     try channel.pipeline.syncOperations.addHandler(handler)
+                    session.connected(handler)
                 }
             }
             .bind(host: address.host, port: address.port).get()

@@ -15,13 +15,18 @@ public struct LocalSocketDirectory: SocketDirectory {
     }
 
     private let publicNode: SocketNode?
+    private let isEncrypted: Bool
     private let listeners: @Sendable () async throws -> Listeners
 
     /// - Parameters:
     ///   - publicNode: what clients are told where the process is behind a proxy or a name; nil: the listeners' addresses.
+    ///   - isEncrypted: whether the listeners have a certificate.
     ///   - listeners: waits until they are bound.
-    public init(publicNode: SocketNode? = nil, listeners: @escaping @Sendable () async throws -> Listeners) {
+    public init(
+        publicNode: SocketNode? = nil, isEncrypted: Bool = false, listeners: @escaping @Sendable () async throws -> Listeners
+    ) {
         self.publicNode = publicNode
+        self.isEncrypted = isEncrypted
         self.listeners = listeners
     }
 
@@ -30,7 +35,7 @@ public struct LocalSocketDirectory: SocketDirectory {
         let listeners = try await listeners()
         let webSocket = Self.reachable(listeners.webSocket, requestedHost)
         let tcp = listeners.tcp.map { Self.reachable($0, requestedHost) }
-        return SocketNode(url: "ws://\(webSocket)\(HTTPPath.webSocket)", tcp: tcp?.description)
+        return SocketNode(url: "\(isEncrypted ? "wss" : "ws")://\(webSocket)\(HTTPPath.webSocket)", tcp: tcp?.description)
     }
 
     /// A wildcard or loopback address means nothing to a client elsewhere; the name under which it found us does.

@@ -20,7 +20,7 @@ struct XMLReader {
 
     private var rest: Substring.UTF8View
 
-    /// - Throws: ``ApusError`` `malformed`.
+    /// - Throws: ``ApusError`` `store_unavailable`.
     static func read(_ text: String) throws -> XMLElement {
         var reader = XMLReader(rest: Substring(text).utf8)
         try reader.skipMisc()
@@ -31,7 +31,9 @@ struct XMLReader {
         return root
     }
 
-    private static func malformed(_ what: String) -> ApusError { ApusError(.malformed, "XML that cannot be read: \(what)") }
+    private static func malformed(_ what: String) -> ApusError {
+        ApusError(.storeUnavailable, "the object store's answer cannot be read: \(what)")
+    }
 
     private mutating func element(depth: Int) throws -> XMLElement {
         guard depth <= Self.depthMax else { throw Self.malformed("nested too deeply") }
