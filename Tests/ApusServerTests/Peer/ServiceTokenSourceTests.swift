@@ -17,7 +17,7 @@ struct ServiceTokenSourceTests {
 
     private func source(_ server: TestServer, secret: String = secret, endpoints: [String]? = nil) -> ServiceTokenSource {
         let urls = endpoints ?? [server.url + HTTPPath.token]
-        return ServiceTokenSource(clientID: "node+1", secret: secret, http: .shared, clock: server.clock) { urls }
+        return ServiceTokenSource(clientID: "node+1", secret: secret, http: .shared, timeout: .seconds(2), clock: server.clock) { urls }
     }
 
     @Test("a token of scope internal is fetched once, kept, and renewed before it expires")

@@ -166,7 +166,8 @@ actor ClusterClient {
     /// Returns when it is acknowledged.
     func say(_ text: String, in conversation: ConversationID) async throws {
         var bytes = ByteBuffer()
-        FrameEncoding.protobuf.encode(SendFrame(ref: 1, conversation: conversation, clientID: text, body: text), into: &bytes)
+        let clientID = text.replacing(" ", with: "-")
+        FrameEncoding.protobuf.encode(SendFrame(ref: 1, conversation: conversation, clientID: clientID, body: text), into: &bytes)
         await socket.send(bytes)
         while true {
             switch try await frame() {
@@ -210,7 +211,7 @@ actor ClusterClient {
             case .page(let page): for entry in page.entries { note(Entry(entry)) }
             case .read: found.append("read")
             case .typing: found.append("typing")
-            case .error(let error): found.append("error \(error.code)")
+            case .error(let error): throw ApusError(ErrorCode(rawValue: error.code), error.message)
             default: break
             }
         }
