@@ -65,7 +65,9 @@ struct ServiceTokenSourceTests {
                 let error = $0 as? ApusError
                 return error?.code == .storeUnavailable && String(describing: error?.cause).contains("invalid_client")
             }
-            await #expect { try await source(server, endpoints: []).accessToken() } throws: { ($0 as? ApusError)?.code == .storeUnavailable }
+            await #expect { try await source(server, endpoints: []).accessToken() } throws: {
+                ($0 as? ApusError)?.code == .storeUnavailable
+            }
         }
     }
 

@@ -80,7 +80,9 @@ struct TwoNodes: Sendable {
     let isRelayOn = NIOLockedValueBox(true)
     let verifier: FakeVerifier
 
-    static func run(_ options: Options = Options(), _ body: @Sendable (TwoNodes, ClusterNode, ClusterNode) async throws -> Void) async throws {
+    static func run(_ options: Options = Options(), _ body: @Sendable (TwoNodes, ClusterNode, ClusterNode) async throws -> Void)
+        async throws
+    {
         let cluster = TwoNodes(options)
         for (name, number) in names {
             let device = Device(
@@ -118,7 +120,8 @@ struct TwoNodes: Sendable {
     /// A group that the first of them made, through this node.
     func group(_ members: [UInt64], through node: ClusterNode) async throws -> ConversationID {
         let id = ConversationID(200)
-        try await change(id, by: members[0], .create(title: "g", members: members.dropFirst().map { AccountID($0) }), .created, through: node)
+        try await change(
+            id, by: members[0], .create(title: "g", members: members.dropFirst().map { AccountID($0) }), .created, through: node)
         return id
     }
 
