@@ -18,7 +18,7 @@ let package = Package(
         .executable(name: "apus", targets: ["apus"]),
     ],
     traits: [
-        // The back ends of a cluster, which need C libraries: libmariadb, hiredis, libzookeeper_mt. Without it: the embedded build.
+        // The back ends of a cluster, which need C libraries: libmariadb, hiredis, libzookeeper_mt, libnats. Without it: the embedded build.
         .trait(name: "Cluster")
     ],
     dependencies: [
@@ -80,6 +80,7 @@ let package = Package(
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"]), .brew(["hiredis"])]),
         .systemLibrary(
             name: "CMariaDB", pkgConfig: "libmariadb", providers: [.apt(["libmariadb-dev"]), .brew(["mariadb-connector-c"])]),
+        .systemLibrary(name: "CNATS", providers: [.apt(["libnats-dev"]), .brew(["cnats"])]),
         .systemLibrary(name: "CZooKeeper", providers: [.apt(["libzookeeper-mt-dev"]), .brew(["zookeeper"])]),
         .target(
             name: "ApusBackends",
@@ -87,6 +88,7 @@ let package = Package(
                 "ApusCore",
                 .target(name: "CHiredis", condition: .when(traits: ["Cluster"])),
                 .target(name: "CMariaDB", condition: .when(traits: ["Cluster"])),
+                .target(name: "CNATS", condition: .when(traits: ["Cluster"])),
                 .target(name: "CZooKeeper", condition: .when(traits: ["Cluster"])),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),

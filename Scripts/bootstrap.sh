@@ -46,11 +46,13 @@ check_system() {
         [ -e /usr/include/mariadb/mysql.h ] || missing+=(libmariadb-dev)
         [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
         [ -e /usr/include/zookeeper/zookeeper.h ] || missing+=(libzookeeper-mt-dev)
+        [ -e /usr/include/nats/nats.h ] || missing+=(libnats-dev)
       fi
       if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
         [ -x /usr/bin/redis-server ] || missing+=(redis-server)
         [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
+        [ -x /usr/sbin/nats-server ] || missing+=(nats-server)
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
       fi
       [ ${#missing[@]} -eq 0 ] && return

@@ -110,7 +110,8 @@ struct ClusterHandoverTests {
         let routes = FakeRoutes([2: [second]])
         routes.failNext(1)
         let handover = make(routes)
-        await handover.relay([RelayPlan.Item(.entry(testEntry(1, 1), isDuplicate: false), audience: Audience([AccountID(2)], rosterSeq: 1))])
+        await handover.relay([RelayPlan.Item(.entry(testEntry(1, 1), isDuplicate: false), audience: Audience([AccountID(2)], rosterSeq: 1))]
+        )
         #expect(handover.lossCount == 1)
         handover.handOver([committed(testEntry(1, 2), to: [2])])
         try await running(handover) { #expect(await relay.journal.next(1) == ["2.9: 1/2>2"]) }

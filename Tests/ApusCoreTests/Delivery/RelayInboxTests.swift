@@ -83,7 +83,9 @@ struct RelayInboxTests {
         try await running(inbox) { #expect(await sessions.journal.next(2) == ["1/6>2,3", "typing 1 2>2,3"]) }
     }
 
-    @Test("with another roster nobody is handed an entry: the sessions read what they may see; signals are dropped", arguments: [4, 6] as [Seq])
+    @Test(
+        "with another roster nobody is handed an entry: the sessions read what they may see; signals are dropped",
+        arguments: [4, 6] as [Seq])
     func otherRoster(rosterSeq: Seq) async throws {
         let inbox = make(FakeConversations([2, 3], rosterSeq: 5))
         inbox.receive(

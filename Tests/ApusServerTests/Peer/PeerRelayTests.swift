@@ -199,7 +199,9 @@ struct PeerRelayTests {
         try await listener.close()
     }
 
-    @Test("with TLS both ends speak over it; without the right root there is no link", .enabled(if: TestCertificate.isPossible, "needs openssl"))
+    @Test(
+        "with TLS both ends speak over it; without the right root there is no link",
+        .enabled(if: TestCertificate.isPossible, "needs openssl"))
     func tls() async throws {
         let certificate = try TestCertificate()
         var configuration = quick()

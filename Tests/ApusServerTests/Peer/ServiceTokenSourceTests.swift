@@ -17,7 +17,7 @@ struct ServiceTokenSourceTests {
 
     private func source(_ server: TestServer, secret: String = secret, endpoints: [String]? = nil) -> ServiceTokenSource {
         let urls = endpoints ?? [server.url + HTTPPath.token]
-        return ServiceTokenSource(clientID: "node+1", secret: secret, http: .shared, clock: server.clock) { urls }
+        return ServiceTokenSource(clientID: "node+1", secret: secret, http: .shared, timeout: .seconds(2), clock: server.clock) { urls }
     }
 
     @Test("a token of scope internal is fetched once, kept, and renewed before it expires")
@@ -65,7 +65,9 @@ struct ServiceTokenSourceTests {
                 let error = $0 as? ApusError
                 return error?.code == .storeUnavailable && String(describing: error?.cause).contains("invalid_client")
             }
-            await #expect { try await source(server, endpoints: []).accessToken() } throws: { ($0 as? ApusError)?.code == .storeUnavailable }
+            await #expect { try await source(server, endpoints: []).accessToken() } throws: {
+                ($0 as? ApusError)?.code == .storeUnavailable
+            }
         }
     }
 

@@ -80,7 +80,9 @@ struct TwoNodes: Sendable {
     let isRelayOn = NIOLockedValueBox(true)
     let verifier: FakeVerifier
 
-    static func run(_ options: Options = Options(), _ body: @Sendable (TwoNodes, ClusterNode, ClusterNode) async throws -> Void) async throws {
+    static func run(_ options: Options = Options(), _ body: @Sendable (TwoNodes, ClusterNode, ClusterNode) async throws -> Void)
+        async throws
+    {
         let cluster = TwoNodes(options)
         for (name, number) in names {
             let device = Device(
@@ -118,7 +120,8 @@ struct TwoNodes: Sendable {
     /// A group that the first of them made, through this node.
     func group(_ members: [UInt64], through node: ClusterNode) async throws -> ConversationID {
         let id = ConversationID(200)
-        try await change(id, by: members[0], .create(title: "g", members: members.dropFirst().map { AccountID($0) }), .created, through: node)
+        try await change(
+            id, by: members[0], .create(title: "g", members: members.dropFirst().map { AccountID($0) }), .created, through: node)
         return id
     }
 
@@ -166,7 +169,8 @@ actor ClusterClient {
     /// Returns when it is acknowledged.
     func say(_ text: String, in conversation: ConversationID) async throws {
         var bytes = ByteBuffer()
-        FrameEncoding.protobuf.encode(SendFrame(ref: 1, conversation: conversation, clientID: text, body: text), into: &bytes)
+        let clientID = text.replacing(" ", with: "-")
+        FrameEncoding.protobuf.encode(SendFrame(ref: 1, conversation: conversation, clientID: clientID, body: text), into: &bytes)
         await socket.send(bytes)
         while true {
             switch try await frame() {
@@ -210,7 +214,7 @@ actor ClusterClient {
             case .page(let page): for entry in page.entries { note(Entry(entry)) }
             case .read: found.append("read")
             case .typing: found.append("typing")
-            case .error(let error): found.append("error \(error.code)")
+            case .error(let error): throw ApusError(ErrorCode(rawValue: error.code), error.message)
             default: break
             }
         }

@@ -1,0 +1,18 @@
+import Foundation
+
+/// A NATS server without JetStream: it keeps nothing.
+public enum NATSServer {
+    public static func plan(port: Int) -> MiddlewareProcess.Plan {
+        MiddlewareProcess.Plan(name: "NATS", program: "nats-server", arguments: ["-a", "127.0.0.1", "-p", "\(port)"]) {
+            await MiddlewareProcess.accepts(port: port)
+        }
+    }
+
+    /// One server, and its URL.
+    public static func with<Result: Sendable>(
+        isolation: isolated (any Actor)? = #isolation, _ body: (MiddlewareProcess, String) async throws -> Result
+    ) async throws -> Result {
+        let port = try await MiddlewareProcess.freePort()
+        return try await MiddlewareProcess.with(plan(port: port)) { try await body($0, "nats://127.0.0.1:\(port)") }
+    }
+}
