@@ -22,6 +22,8 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, Codable {
     public static let methodNotAllowed = ErrorCode(rawValue: "method_not_allowed")
     /// The same client id with other content, or a name that is taken.
     public static let conflict = ErrorCode(rawValue: "conflict")
+    /// The other account of a direct conversation was deleted: what was said can be read still, nothing can be added.
+    public static let accountDeleted = ErrorCode(rawValue: "account_deleted")
     // Try again.
     public static let overloaded = ErrorCode(rawValue: "overloaded")
     public static let storeUnavailable = ErrorCode(rawValue: "store_unavailable")

@@ -83,6 +83,21 @@ struct SQLAccountStore<Driver: SQLDriver>: AccountStore {
         }
     }
 
+    func departing(after: AccountID?, limit: Int) async throws -> [AccountID] {
+        try await driver.read { session in
+            try session.rows(
+                "SELECT id FROM account WHERE departed_at IS NULL AND deleted_at IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+                .after(after), .count(max(0, limit))
+            ).map { try $0.id(0) }
+        }
+    }
+
+    func setDeparted(_ id: AccountID, at time: Timestamp) async throws {
+        try await driver.write { session in
+            try session.execute("UPDATE account SET departed_at = ? WHERE id = ? AND deleted_at IS NOT NULL", .time(time), .id(id))
+        }
+    }
+
     private static func account(_ row: SQLRow) throws -> Account {
         Account(
             id: try row.id(0), username: try row.text(1), displayName: try row.text(2), avatar: try row.text(3), bio: try row.text(4),

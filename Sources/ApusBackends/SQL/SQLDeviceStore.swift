@@ -78,9 +78,6 @@ struct SQLDeviceStore<Driver: SQLDriver>: DeviceStore {
     private static func rotate(
         _ old: [UInt8], to new: RefreshTokenRecord, at time: Timestamp, grace: Duration, _ session: Driver.Session
     ) throws -> RefreshRotation {
-        // First of all the row's lock, so that what is read then is how it stands: of several who use a token at once each sees what the
-        // one before did.
-        try session.execute("UPDATE refresh_token SET expires_at = expires_at WHERE hash = ?", .blob(old))
         let found = try session.row(
             """
             SELECT \(columns), t.used_at, t.successor FROM refresh_token t JOIN device d ON d.id = t.device

@@ -58,7 +58,7 @@ public actor LocalCluster {
         let temporary = FileManager.default.temporaryDirectory.appending(path: "apus-c-\(UUID().uuidString.prefix(8))")
         let directory = options.directory ?? temporary
         defer { try? FileManager.default.removeItem(at: temporary) }
-        let cluster = try await LocalCluster(options, directory: directory)
+        let cluster = try await make(options, directory: directory)
         do {
             try await cluster.startNodes()
             let result = try await body(cluster)
@@ -70,26 +70,41 @@ public actor LocalCluster {
         }
     }
 
-    private init(_ options: Options, directory: URL) async throws {
+    private init(mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nodes: [Node]) {
+        self.mariaDB = mariaDB
+        self.redis = redis
+        self.redisPort = redisPort
+        self.zooKeeper = zooKeeper
+        self.nodes = nodes
+    }
+
+    /// The servers run, the nodes do not yet.
+    private static func make(_ options: Options, directory: URL) async throws -> LocalCluster {
         func folder(_ name: String) throws -> URL {
             let folder = directory.appending(path: name)
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             return folder
         }
-        redisPort = try await MiddlewareProcess.freePort()
+        let redisPort = try await MiddlewareProcess.freePort()
         let zooKeeperPort = try await MiddlewareProcess.freePort()
-        redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
-        zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
-        async let others: Void = Self.start(redis, zooKeeper)
-        mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
-        try await others
+        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
+        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
+        let mariaDB: MariaDBServer
+        do {
+            try await zooKeeper.start()
+            try await redis.start()
+            mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
+        } catch {
+            for process in [redis, zooKeeper] { await process.kill() }
+            throw error
+        }
         let environment = [
             "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
             "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
             "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
         ]
         var nodes: [Node] = []
-        for role in Self.startOrder {
+        for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
                 var listeners = options.settings
                 if role == "gateway", number == 0, let gateway = options.gateway { listeners += ["--gateway", gateway] }
@@ -101,11 +116,7 @@ public actor LocalCluster {
                 nodes.append(Node(name: name, role: role, process: process))
             }
         }
-        self.nodes = nodes
-    }
-
-    private static func start(_ processes: MiddlewareProcess...) async throws {
-        for process in processes { try await process.start() }
+        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nodes: nodes)
     }
 
     // MARK: Nodes

@@ -84,10 +84,13 @@ public struct ConversationState: Sendable {
     /// Takes `entry` as the next of this conversation, or leaves everything as it is.
     public mutating func apply(_ entry: NewEntry, membersMax: Int) throws(AppendRefusal) -> Step {
         guard let sender = roster[entry.sender] else { throw .notMember }
+        // Nobody has a direct conversation with himself: one member is the one that is left.
+        let isAbandoned = conversation.kind == .direct && roster.members.count < 2
+        guard !isAbandoned || entry.change == .accountDeleted else { throw .peerDeleted }
         var audience = roster.audience
         var effects: [ConversationEffect] = []
         if let change = entry.change {
-            guard conversation.kind == .group else { throw .changeRefused }
+            guard conversation.kind == .group || change == .accountDeleted else { throw .changeRefused }
             switch change {
             case .create: throw .conflict
             case .join(let accounts):
@@ -95,7 +98,7 @@ public struct ConversationState: Sendable {
                 guard roster.members.count + joining.count <= membersMax else { throw .changeRefused }
                 effects = join(joining)
                 audience = roster.audience
-            case .leave: effects = leave(sender)
+            case .leave, .accountDeleted: effects = leave(sender)
             case .rename(let title):
                 conversation.title = title
                 effects = [.renamed(title)]

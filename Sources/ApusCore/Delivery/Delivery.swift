@@ -1,4 +1,5 @@
 import ApusProtocol
+import Foundation
 import Logging
 
 public enum PageResult: Sendable {
@@ -89,11 +90,39 @@ public final class Delivery: Sendable {
     }
 
     /// Keeps a message until its time. Durable when it returns.
-    /// - Throws: ``ApusError`` `not_member`, `conflict`, `invalid_argument`, `overloaded`, `store_unavailable`.
+    /// - Throws: ``ApusError`` `not_member`, `account_deleted`, `conflict`, `invalid_argument`, `overloaded`, `store_unavailable`.
     public func schedule(_ frame: SendFrame, from sender: AccountID) async throws -> AckFrame {
         if let refusal = rules.refusal(of: frame, now: clock.now) { throw refusal }
         guard try await conversations.visibility(of: sender, in: frame.conversation)?.isMember == true else { throw Self.notMember }
+        if try await isAbandoned(frame.conversation) { throw Self.peerDeleted }
         return try await scheduler.schedule(frame, from: sender, waitingMax: limits.scheduledMax)
+    }
+
+    /// Takes a deleted account out of a conversation, with an entry that says so. Repeating it does nothing more.
+    /// - Throws: ``ApusError`` `store_unavailable`, `overloaded`, `shutting_down`.
+    public func depart(_ account: AccountID, from conversation: ConversationID) async throws {
+        guard let stay = try await conversations.visibility(of: account, in: conversation)?.ranges.last, stay.upperBound == .max else {
+            return
+        }
+        let encoder = JSONEncoder()
+        // The same event is the same body, or a repetition would be a conflict.
+        encoder.outputFormatting = .sortedKeys
+        let body = String(decoding: try encoder.encode(SystemEvent(event: .left, accounts: [account])), as: UTF8.self)
+        let draft = EntryDraft(
+            // By the stay: who was brought back in the moment of its deletion leaves again.
+            conversation: conversation, sender: account, clientID: "apus:account-deleted:\(stay.lowerBound)", kind: .system, body: body,
+            change: .accountDeleted)
+        do {
+            _ = try await append(draft)
+        } catch let error as ApusError where error.code == .notMember {
+            // Somebody else was quicker.
+        }
+    }
+
+    /// Whether it is a direct conversation whose other account was deleted.
+    private func isAbandoned(_ conversation: ConversationID) async throws -> Bool {
+        guard let audience = try await conversations.audience(of: conversation), audience.accounts.count < 2 else { return false }
+        return try await conversations.conversation(conversation)?.kind == .direct
     }
 
     // MARK: Reading
@@ -148,6 +177,7 @@ public final class Delivery: Sendable {
     }
 
     static let notMember = ApusError(.notMember, "you are not a member of this conversation")
+    static let peerDeleted = ApusError(.accountDeleted, "the other account was deleted: nothing can be sent to it any more")
 }
 
 /// What `sync` remembers between two calls: the position up to which the client knows all heads, and, inside a round of

@@ -82,7 +82,8 @@ public final class Scheduler: Service {
                 do {
                     _ = try await sequencer.append(draft)
                 } catch let error as ApusError where !error.code.isRetryable {
-                    // The sender left the conversation meanwhile: nobody may see the message, and nobody waits for an answer.
+                    // The sender left the conversation meanwhile, or the receiver's account was deleted: nobody may see the message, and
+                    // nobody waits for an answer.
                     logger.info("scheduled message dropped", metadata: ["id": "\(entry.id)", "code": "\(error.code.rawValue)"])
                 }
                 done.append(entry.id)

@@ -220,6 +220,7 @@ public final class Sequencer: Sendable {
         case .duplicate(let first, let audience): .committed(first, audience: audience, isDuplicate: true)
         case .refused(.notMember): .refused(ApusError(.notMember, "you are not a member of this conversation"))
         case .refused(.conflict): .refused(ApusError(.conflict, "this client id was used for another message"))
+        case .refused(.peerDeleted): .refused(Delivery.peerDeleted)
         case .refused(.changeRefused): .refused(ApusError(.invalidArgument, "this conversation does not allow that change"))
         }
     }

@@ -57,6 +57,20 @@ extension MemoryStore: AccountStore {
             state.accounts[id]?.deletedAt = time
         }
     }
+
+    public func departing(after: AccountID?, limit: Int) async throws -> [AccountID] {
+        state.withLockedValue { state in
+            let departing = state.accounts.values.filter { $0.deletedAt != nil && $0.departedAt == nil }.map(\.account.id)
+            return Array(departing.filter { id in after.map { id > $0 } ?? true }.sorted().prefix(max(0, limit)))
+        }
+    }
+
+    public func setDeparted(_ id: AccountID, at time: Timestamp) async throws {
+        state.withLockedValue { state in
+            guard state.accounts[id]?.deletedAt != nil else { return }
+            state.accounts[id]?.departedAt = time
+        }
+    }
 }
 
 extension MemoryStore.State {

@@ -31,6 +31,8 @@ public final class MemoryStore: Sendable {
 struct StoredAccount {
     var account: Account
     var deletedAt: Timestamp?
+    /// When it had left its conversations.
+    var departedAt: Timestamp?
 }
 
 struct StoredDevice {

@@ -47,4 +47,8 @@ public protocol AccountStore: Sendable {
     func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool
     /// The account can no longer log in or be found; its username stays taken and its entries stay in the logs.
     func delete(_ id: AccountID, at: Timestamp) async throws
+    /// Deleted accounts that may be in conversations still, ascending by id, beginning after `after`; at most `limit`.
+    func departing(after: AccountID?, limit: Int) async throws -> [AccountID]
+    /// The deleted account has left all of its conversations. Does nothing for one that was not deleted.
+    func setDeparted(_ id: AccountID, at: Timestamp) async throws
 }

@@ -39,6 +39,9 @@ public enum ConversationChange: Sendable, Hashable {
     case join([AccountID])
     /// This entry is the last one that the sender sees.
     case leave
+    /// The sender's account was deleted. As `leave`, and of a direct conversation too: its history stays with the other account, and
+    /// nothing more is taken there.
+    case accountDeleted
     case rename(String)
 }
 
@@ -49,6 +52,8 @@ public enum AppendRefusal: Sendable, Hashable {
     case conflict
     /// The change does not fit the conversation: a direct one has no title and nobody joins or leaves; the group is full.
     case changeRefused
+    /// The other account of this direct conversation was deleted.
+    case peerDeleted
 }
 
 public enum AppendOutcome: Sendable {

@@ -41,13 +41,17 @@ public struct AuthRole: HTTPRole {
     let verifier: any TokenVerifier
     let devices: any DeviceStore
     let routes: any RouteTable
+    let departures: AccountDepartures?
 
-    /// - Parameter deviceCheck: this process's, so that it learns of revocations at once.
+    /// - Parameters:
+    ///   - deviceCheck: this process's, so that it learns of revocations at once.
+    ///   - departures: this process's, so that it learns of deletions at once. Nil: another process finds them.
     public init(
         configuration: AuthConfiguration, accounts: any AccountStore, devices: any DeviceStore, routes: any RouteTable,
         sessions: any SessionControl, arbiter: any LoginArbiter, hasher: any PasswordHasher, keys: KeyRing, verifier: any TokenVerifier,
-        deviceCheck: DeviceCheck? = nil, ids: IDGenerator, clock: any WallClock, logger: Logger
+        deviceCheck: DeviceCheck? = nil, departures: AccountDepartures? = nil, ids: IDGenerator, clock: any WallClock, logger: Logger
     ) {
+        self.departures = departures
         self.configuration = configuration
         self.devices = devices
         self.routes = routes
@@ -97,6 +101,7 @@ extension AuthRole {
     @Sendable func deleteAccount(_ request: Request, _ context: APIContext) async throws -> Response {
         let caller = try await activeDevice(context)
         try await logins.deleteAccount(caller.account, password: try await request.json(AccountDeletion.self, context).password)
+        departures?.ring()
         return .noContent
     }
 

@@ -38,6 +38,7 @@ enum Problems {
         case .notFound: .notFound
         case .methodNotAllowed: .methodNotAllowed
         case .conflict, .outOfState: .conflict
+        case .accountDeleted: .gone
         case .tooLarge: .contentTooLarge
         case .requestTimeout: .requestTimeout
         case .rateLimited: .tooManyRequests

@@ -46,6 +46,7 @@ extension WebRole {
         if !joining.isEmpty {
             try await append(SystemEvent(event: .joined, accounts: joining), .join(joining), to: conversation, by: caller, key: key)
         }
+        try await takeOutDeleted(invited, from: conversation)
         return try Response.json(try await info(conversation, for: caller))
     }
 
@@ -66,6 +67,7 @@ extension WebRole {
         guard wanted.title == nil else { throw ApusError(.invalidArgument, "a direct conversation has no title") }
         try await checkExistence(of: [peer])
         let conversation = try await conversations.direct(between: caller, and: peer, proposedID: ids.next(), at: clock.now)
+        try await takeOutDeleted([peer], from: conversation.id)
         return try await info(conversation.id, for: caller)
     }
 
@@ -80,6 +82,7 @@ extension WebRole {
         try await append(
             SystemEvent(event: .created, accounts: others, title: checked), .create(title: checked, members: others), to: id, by: caller,
             key: key)
+        try await takeOutDeleted(others, from: id)
         return try await info(id, for: caller)
     }
 
@@ -100,6 +103,14 @@ extension WebRole {
         guard !wanted.isEmpty else { return }
         let missing = Set(wanted).subtracting(try await accounts.accounts(wanted).map(\.id))
         guard missing.isEmpty else { throw ApusError(.invalidArgument, "there is no account \(missing.sorted()[0])") }
+    }
+
+    /// An account may be deleted between the check of its existence and its coming in, and whoever took it out of its conversations may
+    /// not have seen this one. After its coming in the deletion shows for certain.
+    private func takeOutDeleted(_ accounts: [AccountID], from conversation: ConversationID) async throws {
+        guard !accounts.isEmpty else { return }
+        let deleted = Set(accounts).subtracting(try await self.accounts.accounts(accounts).map(\.id))
+        for account in deleted.sorted() { try await delivery.depart(account, from: conversation) }
     }
 
     private static func key(_ request: Request) throws -> String? {

@@ -12,6 +12,7 @@ public enum AccountStoreConformance {
         .init("an update replaces the profile and nothing else, and nothing of an account that is gone", update),
         .init("a password hash is replaced if it is still the old one, by one of many", passwordHash),
         .init("a deleted account is found by nobody", deleted),
+        .init("deleted accounts are departing until they have departed, in pages", departing),
     ]
 
     static func account(_ id: UInt64, _ username: String) -> Account {
@@ -118,6 +119,18 @@ public enum AccountStoreConformance {
         try await store.delete(alice.id, at: time(10))
         try expect(try await !store.setPasswordHash("x", replacing: changed.passwordHash, of: alice.id), "a deleted account")
         try expect(try await !store.setPasswordHash("x", replacing: "", of: AccountID(9)), "no account")
+    }
+
+    private static func departing(_ store: any AccountStore) async throws {
+        for id in 1...6 as ClosedRange<UInt64> { try await store.create(account(id, "user\(id)")) }
+        try expectEqual(try await store.departing(after: nil, limit: 10), [], "before a deletion")
+        for id in [5, 2, 3, 6] as [UInt64] { try await store.delete(AccountID(id), at: time(10)) }
+        try expectEqual(try await store.departing(after: nil, limit: 3), ids(2, 3, 5), "the first page")
+        try expectEqual(try await store.departing(after: AccountID(5), limit: 3), ids(6), "the second page")
+        for id in [1, 3, 99] as [UInt64] { try await store.setDeparted(AccountID(id), at: time(11)) }
+        try expectEqual(try await store.departing(after: nil, limit: 10), ids(2, 5, 6), "without one that has departed")
+        try await store.delete(AccountID(1), at: time(12))
+        try expectEqual(try await store.departing(after: nil, limit: 10), ids(1, 2, 5, 6), "one that was not deleted has not departed")
     }
 
     private static func deleted(_ store: any AccountStore) async throws {

@@ -6,6 +6,9 @@ public enum MembershipConformance {
     public static let cases: [ConformanceCase<StoreSet>] = [
         .init("two accounts have one direct conversation, whoever asks first and however many at once", direct),
         .init("nobody joins, leaves or renames a direct conversation", directIsFixed),
+        .init("a deleted account leaves a direct conversation, and what was said stays with the other", directDeparture),
+        .init("a deleted account leaves a direct conversation in which nothing was said", silentDeparture),
+        .init("a deleted account leaves a group as anybody does", groupDeparture),
         .init("a group has its creator as owner and its members from seq 1", creation),
         .init("a conversation is created once", creationConflict),
         .init("who joins, leaves and comes back sees exactly the entries in between", visibility),
@@ -54,6 +57,56 @@ public enum MembershipConformance {
         entry.conversation = direct.id
         try expectEqual(try await room.append(entry).seq, 1, "a message")
         try expectEqual(try await stores.conversations.conversation(direct.id, of: AccountID(1))?.head, 1, "the head")
+    }
+
+    private static func directDeparture(_ stores: StoreSet) async throws {
+        let direct = try await stores.conversations.direct(
+            between: AccountID(1), and: AccountID(2), proposedID: ConversationID(5), at: time(1))
+        let room = Room(existing: direct.id, stores)
+        let first = try await room.send(1, "first")
+        let departure = try await room.append(room.entry(2, "gone", change: .accountDeleted))
+        try expectEqual(departure.seq, 2, "the departure")
+        try expectEqual(departure.audience, Set(ids(1, 2)), "who sees it")
+        try expectEqual(try await room.append(room.entry(1, "late")).refusal, .peerDeleted, "a message to the deleted account")
+        try expectEqual(try await room.append(room.entry(1, "bye", change: .leave)).refusal, .peerDeleted, "leaving it")
+        try expectEqual(try await room.append(room.entry(2, "late")).refusal, .notMember, "a message of the deleted account")
+        guard case .duplicate(first, _) = try await room.append(room.entry(1, "first")) else {
+            throw ConformanceFailure("what was said before is no duplicate", #fileID, #line)
+        }
+        guard case .duplicate = try await room.append(room.entry(2, "gone", change: .accountDeleted)) else {
+            throw ConformanceFailure("the departure is no duplicate", #fileID, #line)
+        }
+        try expectEqual(try await room.entries().map(\.seq), [1, 2], "the history")
+        let store = stores.conversations
+        try expectEqual(
+            try await store.conversation(direct.id, of: AccountID(1)),
+            ConversationInfo(id: direct.id, kind: .direct, title: "", peer: AccountID(2), memberCount: 1, head: 2, read: 0),
+            "as one sees it")
+        try expectEqual(try await store.visibility(of: AccountID(1), in: direct.id)?.isMember, true, "the other is a member")
+        try expectEqual(try await store.conversations(of: AccountID(2), after: nil, limit: 9), [], "of the deleted account")
+        try expectEqual(
+            try await store.direct(between: AccountID(2), and: AccountID(1), proposedID: ConversationID(6), at: time(2)).id, direct.id,
+            "asked for again")
+        try expectEqual(try await room.append(room.entry(1, "too", change: .accountDeleted)).seq, 3, "the other account is deleted too")
+    }
+
+    private static func silentDeparture(_ stores: StoreSet) async throws {
+        let direct = try await stores.conversations.direct(
+            between: AccountID(1), and: AccountID(2), proposedID: ConversationID(5), at: time(1))
+        let room = Room(existing: direct.id, stores)
+        try expectEqual(try await room.append(room.entry(2, "gone", change: .accountDeleted)).seq, 1, "the departure")
+        try expectEqual(try await room.append(room.entry(1, "late")).refusal, .peerDeleted, "a message to the deleted account")
+        try expectEqual(try await stores.conversations.conversation(direct.id, of: AccountID(1))?.head, 1, "the head")
+    }
+
+    private static func groupDeparture(_ stores: StoreSet) async throws {
+        let room = try await Room(stores, members: [5, 7, 9])
+        try expectEqual(try await room.append(room.entry(5, "gone", change: .accountDeleted)).audience, Set(ids(5, 7, 9)), "who sees it")
+        let members = try await stores.conversations.members(of: room.id, after: nil, limit: 10)
+        try expectEqual(members.map { "\($0.account) \($0.role)" }, ["7 owner", "9 member"], "who is left")
+        try expectEqual(try await room.append(room.entry(7, "on")).seq, 3, "a message afterwards")
+        try await room.send(9, "gone too", change: .accountDeleted)
+        try expectEqual(try await room.append(room.entry(7, "alone")).seq, 5, "a message of the last member")
     }
 
     private static func creation(_ stores: StoreSet) async throws {

@@ -4,7 +4,8 @@ import ArgumentParser
 struct ChaosCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "chaos",
-        abstract: "Kill, pause, empty and restart the parts of a cluster of its own while clients write and read, and check that nothing is lost.",
+        abstract:
+            "Kill, pause, empty and restart the parts of a cluster of its own while clients write and read, and check that nothing is lost.",
         discussion: """
             Starts MariaDB, Redis, ZooKeeper and a process for each node on loopback, in a temporary directory, and does things to them: \
             kill -9 or a pause of any node, a rolling restart of the socket nodes, kill -9 of MariaDB, of Redis or of ZooKeeper, a Redis that \

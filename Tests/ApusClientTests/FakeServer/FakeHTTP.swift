@@ -46,6 +46,8 @@ final class FakeHTTP: ChannelInboundHandler, RemovableChannelHandler {
         guard let account = world.account(accessToken: token) else { return problem(.unauthorized, .unauthenticated) }
         switch (head.method, path) {
         case (.GET, HTTPPath.socketNode):
+            world.allocations += 1
+            if !world.staleNodes.isEmpty { return json(world.staleNodes.removeFirst()) }
             if world.faults.unavailable > 0 {
                 world.faults.unavailable -= 1
                 return problem(.serviceUnavailable, .overloaded)

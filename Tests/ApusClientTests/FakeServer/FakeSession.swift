@@ -11,12 +11,15 @@ final class FakeSession: ChannelInboundHandler {
     private let world: FakeWorld
     private let encoding: FrameEncoding
     private let isWebSocket: Bool
+    /// Which of the server's nodes it came to.
+    let node: Int
     private var context: ChannelHandlerContext?
     var account: AccountID?
 
     var isWelcome: Bool { account != nil }
 
-    init(world: FakeWorld, encoding: FrameEncoding, isWebSocket: Bool) {
+    init(world: FakeWorld, encoding: FrameEncoding, isWebSocket: Bool, node: Int) {
+        self.node = node
         self.world = world
         self.encoding = encoding
         self.isWebSocket = isWebSocket

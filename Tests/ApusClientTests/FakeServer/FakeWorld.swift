@@ -52,6 +52,10 @@ final class FakeWorld {
     var accessTokenSeconds = 900
     /// Where clients are told to connect.
     var node = SocketNode(url: "", tcp: nil)
+    /// Where they are told to connect before that: what a registry says that has not noticed yet.
+    var staleNodes: [SocketNode] = []
+    /// How often they asked.
+    var allocations = 0
 
     // What happened, for tests to look at.
     var hellos = 0

@@ -226,7 +226,8 @@ struct RawServer: Sendable {
 
     /// - Parameter connection: gets each connection; it is closed when that returns.
     static func run(
-        _ connection: @escaping @Sendable (NIOAsyncChannelInboundStream<ByteBuffer>, NIOAsyncChannelOutboundWriter<ByteBuffer>) async throws ->
+        _ connection:
+            @escaping @Sendable (NIOAsyncChannelInboundStream<ByteBuffer>, NIOAsyncChannelOutboundWriter<ByteBuffer>) async throws ->
             Void,
         _ body: @Sendable (RawServer) async throws -> Void
     ) async throws {

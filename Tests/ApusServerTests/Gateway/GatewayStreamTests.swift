@@ -218,7 +218,8 @@ struct GatewayStreamTests {
             try await RawClient.connect(gateway.port).executeThenClose { _, outbound in
                 try await outbound.write(
                     ByteBuffer(
-                        string: "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        string:
+                            "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nTransfer-Encoding: chunked\r\n\r\n"
                             + "5\r\nhello\r\n"))
             }
             var wholes: [Bool] = []

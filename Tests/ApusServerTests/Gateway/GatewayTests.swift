@@ -61,7 +61,9 @@ struct GatewayTests {
     @Test("A path that needs a token is refused without a valid one before any node has work with it")
     func tokens() async throws {
         try await GatewayHarness.run([]) { gateway in
-            for (token, headers) in [(nil, []), ("nonsense", []), (nil, [("Authorization", "Basic YTpi")])] as [(String?, [(String, String)])] {
+            for (token, headers) in [(nil, []), ("nonsense", []), (nil, [("Authorization", "Basic YTpi")])]
+                as [(String?, [(String, String)])]
+            {
                 let answer = try await gateway.request(.GET, HTTPPath.account, token: token, headers: headers)
                 #expect((answer.status, try answer.problem().code) == (401, .unauthenticated))
                 #expect(answer.headers.first(name: "WWW-Authenticate") != nil)
@@ -84,7 +86,8 @@ struct GatewayTests {
                 ("X-Other", "stays"), ("Host", "chat.example.com"),
             ])
             for name in [
-                "x-hop", "keep-alive", "te", "proxy-authorization", "forwarded", "x-forwarded-port", "x-real-ip", "x-apus-account", "origin",
+                "x-hop", "keep-alive", "te", "proxy-authorization", "forwarded", "x-forwarded-port", "x-real-ip", "x-apus-account",
+                "origin",
             ] { #expect(seen[name] == nil, "\(name)") }
             #expect(seen["x-forwarded-for"] == "127.0.0.1")
             #expect((seen["x-forwarded-host"], seen["x-forwarded-proto"], seen["host"]) == ("chat.example.com", "http", "chat.example.com"))

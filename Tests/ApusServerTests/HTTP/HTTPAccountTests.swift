@@ -1,5 +1,6 @@
 import ApusCore
 import ApusProtocol
+import NIOConcurrencyHelpers
 import Foundation
 import Testing
 
@@ -141,4 +142,97 @@ struct HTTPAccountTests {
             #expect(again.status == 409)
         }
     }
+
+    @Test("A deleted account leaves its groups and its direct conversations; others keep the history and can send it nothing more")
+    func departure() async throws {
+        try await TestServer.run { server in
+            let alice = try await server.person("alice")
+            let bob = try await server.person("bob")
+            let carol = try await server.person("carol")
+            func conversation(_ request: NewConversationRequest) async throws -> ConversationID {
+                try await server.send(.POST, HTTPPath.conversations, alice, request).json(ConversationInfo.self).id
+            }
+            let group = try await conversation(.init(kind: .group, title: "Plans", members: [bob.id, carol.id]))
+            let direct = try await conversation(.init(kind: .direct, members: [bob.id]))
+            #expect(try await server.send(.DELETE, HTTPPath.account, alice, AccountDeletion(password: TestServer.password)).status == 204)
+            while try await !server.store.departing(after: nil, limit: 1).isEmpty { await Task.yield() }
+
+            let members = try await server.get("\(HTTPPath.conversations)/\(group)/members", bob).json(MemberList.self).members
+            #expect(members.map(\.account) == [bob.id, carol.id].sorted())
+            #expect(members.filter { $0.role == .owner }.count == 1)
+            for id in [group, direct] {
+                let page = try await server.get("\(HTTPPath.conversations)/\(id)/entries", bob).json(EntryPage.self)
+                let last = try #require(page.entries.last)
+                #expect(last.sender == alice.id)
+                let event = try JSONDecoder().decode(SystemEvent.self, from: Data(last.body.utf8))
+                #expect(event == SystemEvent(event: .left, accounts: [alice.id]))
+            }
+            let info = try await server.get("\(HTTPPath.conversations)/\(direct)", bob).json(ConversationInfo.self)
+            #expect((info.peer, info.memberCount, info.head) == (alice.id, 1, 1))
+            let frame = SendFrame(
+                conversation: direct, clientID: "late", kind: .text, body: "are you there?", deliverAt: server.clock.now + .seconds(60))
+            let refusal = await #expect(throws: ApusError.self) { _ = try await server.delivery.schedule(frame, from: bob.id) }
+            #expect(refusal?.code == .accountDeleted)
+            let again = try await server.send(
+                .POST, HTTPPath.conversations, bob, NewConversationRequest(kind: .direct, members: [alice.id]))
+            #expect(try again.problem().code == .invalidArgument)
+        }
+    }
+
+    @Test("An account that is deleted while it is being brought in is taken out again", arguments: [ConversationKind.direct, .group])
+    func deletedWhileComing(_ kind: ConversationKind) async throws {
+        var options = TestServer.Options()
+        let accounts = VanishingAccounts(options.store)
+        options.accounts = accounts
+        try await TestServer.run(options) { server in
+            let bob = try await server.person("bob")
+            let alice = try await server.register("alice")
+            // After the check that she exists, and as if the departure had looked before she came in.
+            accounts.afterLookup = {
+                try await server.store.delete(alice, at: server.clock.now)
+                try await server.store.setDeparted(alice, at: server.clock.now)
+            }
+            let request = NewConversationRequest(kind: kind, title: kind == .group ? "Plans" : nil, members: [alice])
+            let info = try await server.send(.POST, HTTPPath.conversations, bob, request).json(ConversationInfo.self)
+            #expect(info.memberCount == 1)
+            #expect(try await server.store.visibility(of: alice, in: info.id)?.isMember == false)
+        }
+    }
+}
+
+/// Does something between the first answer about several accounts and what follows it.
+private final class VanishingAccounts: AccountStore {
+    private let store: MemoryStore
+    private let action = NIOLockedValueBox<(@Sendable () async throws -> Void)?>(nil)
+
+    init(_ store: MemoryStore) { self.store = store }
+
+    var afterLookup: (@Sendable () async throws -> Void)? {
+        get { action.withLockedValue { $0 } }
+        set { action.withLockedValue { $0 = newValue } }
+    }
+
+    func accounts(_ ids: [AccountID]) async throws -> [Account] {
+        let found = try await store.accounts(ids)
+        let action = self.action.withLockedValue { action in
+            defer { action = nil }
+            return action
+        }
+        try await action?()
+        return found
+    }
+
+    func create(_ account: Account) async throws { try await store.create(account) }
+    func account(_ id: AccountID) async throws -> Account? { try await store.account(id) }
+    func account(username: String) async throws -> Account? { try await store.account(username: username) }
+    func accounts(usernamePrefix prefix: String, limit: Int) async throws -> [Account] {
+        try await store.accounts(usernamePrefix: prefix, limit: limit)
+    }
+    func update(_ account: Account) async throws { try await store.update(account) }
+    func setPasswordHash(_ hash: String, replacing old: String, of id: AccountID) async throws -> Bool {
+        try await store.setPasswordHash(hash, replacing: old, of: id)
+    }
+    func delete(_ id: AccountID, at: Timestamp) async throws { try await store.delete(id, at: at) }
+    func departing(after: AccountID?, limit: Int) async throws -> [AccountID] { try await store.departing(after: after, limit: limit) }
+    func setDeparted(_ id: AccountID, at: Timestamp) async throws { try await store.setDeparted(id, at: at) }
 }

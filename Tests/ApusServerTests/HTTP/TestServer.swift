@@ -96,6 +96,7 @@ struct TestServer: Sendable {
     let keys: KeyRing
     let verifier: JWTVerifier
     let readiness: Readiness
+    let delivery: Delivery
 
     /// What a test may want to be different.
     struct Options: Sendable {
@@ -129,10 +130,13 @@ struct TestServer: Sendable {
         let devices = options.devices ?? store
         let deviceCheck = DeviceCheck(devices: devices, clock: clock, timeout: .milliseconds(100))
         let socket = options.socket
+        let departures = AccountDepartures(
+            accounts: accounts, conversations: store, delivery: delivery, clock: clock, interval: .seconds(3600), logger: logger)
         let roles: [any HTTPRole] = [
             AuthRole(
                 configuration: options.auth, accounts: accounts, devices: devices, routes: routes, sessions: sessions,
                 arbiter: MemoryLoginArbiter(), hasher: options.hasher ?? scrypt, keys: keys, verifier: verifier, deviceCheck: deviceCheck,
+                departures: departures,
                 ids: ids, clock: clock, logger: logger),
             UserRole(accounts: accounts, routes: routes),
             WebRole(
@@ -143,7 +147,7 @@ struct TestServer: Sendable {
         let http = HTTPService(
             configuration: options.http, roles: roles + options.roles, verifier: verifier, deviceCheck: deviceCheck, readiness: readiness,
             logger: logger)
-        let group = ServiceGroup(services: [http, scrypt], logger: logger)
+        let group = ServiceGroup(services: [departures, http, scrypt], logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
             do {
@@ -151,7 +155,7 @@ struct TestServer: Sendable {
                 try await body(
                     TestServer(
                         url: "http://\(address)", store: store, routes: routes, sessions: sessions, clock: clock, keys: keys,
-                        verifier: verifier, readiness: readiness))
+                        verifier: verifier, readiness: readiness, delivery: delivery))
             } catch {
                 await group.triggerGracefulShutdown()
                 throw error

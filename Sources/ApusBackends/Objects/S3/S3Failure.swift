@@ -45,7 +45,8 @@ struct S3Failure: Error, CustomStringConvertible {
                 cause: self)
         case "SlowDown": return ApusError(.overloaded, "the object store asks for patience", cause: self)
         case "EntityTooLarge": return ApusError(.tooLarge, "the object store takes no object of this size", cause: self)
-        case "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "InvalidRange":
+        case "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "EntityTooSmall", "InvalidPart", "InvalidPartOrder",
+            "InvalidRange":
             return ApusError(.invalidArgument, "the object store refuses it: \(message)", cause: self)
         default: break
         }

@@ -24,6 +24,24 @@ enum ChatInput: Equatable {
     case incomplete(usage: String)
     case unknown(String)
 
+    /// When a line is done that comes while an earlier one waits for its answer.
+    enum Turn {
+        /// Messages: they wait for nobody, and keep their order among themselves.
+        case atOnce
+        /// Shows something and changes nothing: one after the other, beside the lines that follow.
+        case beside
+        /// Changes what the lines around it mean: after all that came before it, and before all that follow.
+        case alone
+    }
+
+    var turn: Turn {
+        switch self {
+        case .nothing, .message, .delay: .atOnce
+        case .list, .history, .search, .online, .users, .info, .emoji, .members, .help, .incomplete, .unknown: .beside
+        case .open, .createGroup, .invite, .rename, .leave, .quit: .alone
+        }
+    }
+
     static let historyMax = 200
 
     init(line: String) {

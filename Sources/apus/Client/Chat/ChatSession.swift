@@ -12,6 +12,8 @@ actor ChatSession {
     var state: ChatState
     /// The conversations of the last `:ls`, for `:open NUMBER`.
     var listed: [ConversationInfo] = []
+    /// For commands that only show something: whoever waits for a slow answer goes on typing meanwhile.
+    private let lookups = SideLane(waitingMax: 16)
 
     init(client: Client, screen: any ChatScreen, catalogue: Catalogue, login: LoginInfo) {
         self.client = client
@@ -39,6 +41,7 @@ actor ChatSession {
                 await self.reportUnsent()
             }
             group.addTask { try await self.watchTyping() }
+            group.addTask { await self.lookups.run() }
             // Whatever ends first ends the chat.
             try await group.next()
             group.cancelAll()
@@ -57,11 +60,30 @@ actor ChatSession {
                 if let open = state.open, !text.isEmpty, !text.hasPrefix(":") { await client.typing(in: open.id) }
             case .line(let line):
                 let input = ChatInput(line: line)
-                if input == .quit { return }
-                await perform(input)
-                await updatePrompt()
+                if input == .quit {
+                    // A person wants to go; a script wants its answers.
+                    if !screen.showsPrompt { await lookups.finish() }
+                    return
+                }
+                await take(input)
             }
         }
+        await lookups.finish()
+    }
+
+    private func take(_ input: ChatInput) async {
+        switch input.turn {
+        case .atOnce: await perform(input)
+        case .beside:
+            return await lookups.add {
+                await self.perform(input)
+                await self.updatePrompt()
+            }
+        case .alone:
+            await lookups.finish()
+            await perform(input)
+        }
+        await updatePrompt()
     }
 
     private func watchTyping() async throws {

@@ -77,7 +77,8 @@ struct Node {
             let nodes = AuthNodes(configuration, registry: registry, http: http, clock: clock)
             services += nodes.services
             return Trust(
-                verifier: JWTVerifier(keys: nodes.keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: nil, tokens: nodes.tokens)
+                verifier: JWTVerifier(keys: nodes.keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: nil,
+                tokens: nodes.tokens)
         }
         let keys = KeyRing(
             store: stores.signingKeys, schedule: try configuration.keySchedule, clock: clock, logger: Logger(label: "apus.keys"))
@@ -92,11 +93,11 @@ struct Node {
 
     private mutating func addRoles(verifier: JWTVerifier, keyRing: KeyRing?, cluster: ClusterParts?) throws {
         var http: [any HTTPRole] = []
-        if roles.contains(.auth), let keyRing { http.append(try makeAuth(keyRing, verifier: verifier, cluster: cluster)) }
-        if roles.contains(.user) { http.append(UserRole(accounts: stores.accounts, routes: shared.routes)) }
         var socket: SocketRole?
+        var departures: AccountDepartures?
         if !roles.isDisjoint(with: [.web, .socket]) {
             let delivery = addDelivery(cluster?.handover ?? hub)
+            if roles.contains(.web) { departures = addDepartures(delivery) }
             if roles.contains(.socket) { socket = try makeSocket(delivery, verifier: verifier) }
             if roles.contains(.web) {
                 http.append(
@@ -104,6 +105,10 @@ struct Node {
                         accounts: stores.accounts, conversations: stores.conversations, delivery: delivery, sockets: makeDirectory(socket),
                         ids: lease.ids, clock: clock))
             }
+        }
+        if roles.contains(.user) { http.append(UserRole(accounts: stores.accounts, routes: shared.routes)) }
+        if roles.contains(.auth), let keyRing {
+            http.append(try makeAuth(keyRing, verifier: verifier, departures: departures, cluster: cluster))
         }
         let service = HTTPService(
             configuration: configuration.httpConfiguration, roles: http, verifier: verifier, deviceCheck: deviceCheck, readiness: readiness,
@@ -118,13 +123,15 @@ struct Node {
         load = { socket.connectionCount }
     }
 
-    private mutating func makeAuth(_ keys: KeyRing, verifier: JWTVerifier, cluster: ClusterParts?) throws -> AuthRole {
+    private mutating func makeAuth(
+        _ keys: KeyRing, verifier: JWTVerifier, departures: AccountDepartures?, cluster: ClusterParts?
+    ) throws -> AuthRole {
         let hasher = ScryptPasswordHasher(parameters: .init(logRounds: configuration.auth.passwordCost))
         services.append(hasher)
         return AuthRole(
             configuration: try configuration.authConfiguration, accounts: stores.accounts, devices: stores.devices, routes: shared.routes,
             sessions: cluster?.sessions ?? hub, arbiter: shared.arbiter, hasher: hasher, keys: keys, verifier: verifier,
-            deviceCheck: deviceCheck, ids: lease.ids, clock: clock, logger: Logger(label: "apus.auth"))
+            deviceCheck: deviceCheck, departures: departures, ids: lease.ids, clock: clock, logger: Logger(label: "apus.auth"))
     }
 
     private mutating func addDelivery(_ handover: any Handover) -> Delivery {
@@ -148,6 +155,15 @@ struct Node {
             sequencer: sequencer, log: stores.log, conversations: stores.conversations, scheduler: scheduler, marks: marks,
             handover: handover, clock: clock, rules: SendRules(bodyBytesMax: configuration.socket.bodyBytesMax),
             limits: .init(pageEntriesMax: settings.pageEntriesMax))
+    }
+
+    /// Takes deleted accounts out of their conversations.
+    private mutating func addDepartures(_ delivery: Delivery) -> AccountDepartures {
+        let departures = AccountDepartures(
+            accounts: stores.accounts, conversations: stores.conversations, delivery: delivery, clock: clock,
+            logger: Logger(label: "apus.departures"))
+        services.append(departures)
+        return departures
     }
 
     private func makeSocket(_ delivery: Delivery, verifier: JWTVerifier) throws -> SocketRole {

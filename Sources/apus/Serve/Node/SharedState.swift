@@ -21,44 +21,46 @@ struct SharedState: Sendable {
     ) async throws -> SharedState {
         guard !configuration.isCluster else { return try await shared(configuration, node, group) }
         return SharedState(
-            routes: MemoryRouteTable(), arbiter: MemoryLoginArbiter(), limiter: MemoryRateLimiter(clock: clock), registry: nil, services: [])
+            routes: MemoryRouteTable(), arbiter: MemoryLoginArbiter(), limiter: MemoryRateLimiter(clock: clock), registry: nil, services: []
+        )
     }
 
     #if Cluster
-        private static func shared(
-            _ configuration: ServerConfiguration, _ node: NodeID, _ group: any EventLoopGroup
-        ) async throws -> SharedState {
-            let client: RedisClient
-            let address: RegistryAddress
-            do {
-                client = try RedisClient(
-                    configuration: try RedisConfiguration(url: configuration.cluster.redis), group: group, logger: Logger(label: "apus.redis"))
-                address = try RegistryAddress(configuration.cluster.registry)
-            } catch let error as ApusError where error.code == .invalidArgument {
-                throw StartError.configuration(error.message)
-            }
-            let routes = RedisRouteTable(client: client, node: node, logger: Logger(label: "apus.routes"))
-            let (registry, registryService) = Self.registry(address)
-            return SharedState(
-                routes: routes, arbiter: RedisLoginArbiter(client: client, logger: Logger(label: "apus.arbiter")), limiter: RedisRateLimiter(client: client), registry: registry,
-                services: [Closer { await client.close() }, registryService, routes])
+    private static func shared(
+        _ configuration: ServerConfiguration, _ node: NodeID, _ group: any EventLoopGroup
+    ) async throws -> SharedState {
+        let client: RedisClient
+        let address: RegistryAddress
+        do {
+            client = try RedisClient(
+                configuration: try RedisConfiguration(url: configuration.cluster.redis), group: group, logger: Logger(label: "apus.redis"))
+            address = try RegistryAddress(configuration.cluster.registry)
+        } catch let error as ApusError where error.code == .invalidArgument {
+            throw StartError.configuration(error.message)
         }
+        let routes = RedisRouteTable(client: client, node: node, logger: Logger(label: "apus.routes"))
+        let (registry, registryService) = Self.registry(address)
+        return SharedState(
+            routes: routes, arbiter: RedisLoginArbiter(client: client, logger: Logger(label: "apus.arbiter")),
+            limiter: RedisRateLimiter(client: client), registry: registry,
+            services: [Closer { await client.close() }, registryService, routes])
+    }
 
-        private static func registry(_ address: RegistryAddress) -> (any NodeRegistry, any Service) {
-            let logger = Logger(label: "apus.registry")
-            switch address {
-            case .zooKeeper(let configuration):
-                let registry = ZooKeeperRegistry(configuration, logger: logger)
-                return (registry, registry)
-            case .nacos(let configuration):
-                let registry = NacosRegistry(configuration, logger: logger)
-                return (registry, registry)
-            }
+    private static func registry(_ address: RegistryAddress) -> (any NodeRegistry, any Service) {
+        let logger = Logger(label: "apus.registry")
+        switch address {
+        case .zooKeeper(let configuration):
+            let registry = ZooKeeperRegistry(configuration, logger: logger)
+            return (registry, registry)
+        case .nacos(let configuration):
+            let registry = NacosRegistry(configuration, logger: logger)
+            return (registry, registry)
         }
+    }
     #else
-        private static func shared(
-            _ configuration: ServerConfiguration, _ node: NodeID, _ group: any EventLoopGroup
-        ) async throws -> SharedState { throw StartError.noCluster }
+    private static func shared(
+        _ configuration: ServerConfiguration, _ node: NodeID, _ group: any EventLoopGroup
+    ) async throws -> SharedState { throw StartError.noCluster }
     #endif
 }
 

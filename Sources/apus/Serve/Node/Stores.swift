@@ -35,22 +35,22 @@ struct Stores: Sendable {
     }
 
     #if Cluster
-        /// The MySQL that all nodes share.
-        private static func shared(_ configuration: ServerConfiguration) async throws -> Stores {
-            var settings: MySQLConfiguration
-            do {
-                settings = try MySQLConfiguration(url: configuration.cluster.store)
-            } catch {
-                throw StartError.configuration("cluster.store: \(error.message)")
-            }
-            settings.membersMax = configuration.groupMembersMax
-            let store = try await MySQLStore(configuration: settings)
-            return Stores(
-                accounts: store.accounts, devices: store.devices, signingKeys: store.signingKeys, conversations: store.conversations,
-                log: store.log, schedule: store.schedule, leases: store.nodeLeases, close: { try await store.close() })
+    /// The MySQL that all nodes share.
+    private static func shared(_ configuration: ServerConfiguration) async throws -> Stores {
+        var settings: MySQLConfiguration
+        do {
+            settings = try MySQLConfiguration(url: configuration.cluster.store)
+        } catch {
+            throw StartError.configuration("cluster.store: \(error.message)")
         }
+        settings.membersMax = configuration.groupMembersMax
+        let store = try await MySQLStore(configuration: settings)
+        return Stores(
+            accounts: store.accounts, devices: store.devices, signingKeys: store.signingKeys, conversations: store.conversations,
+            log: store.log, schedule: store.schedule, leases: store.nodeLeases, close: { try await store.close() })
+    }
     #else
-        private static func shared(_ configuration: ServerConfiguration) async throws -> Stores { throw StartError.noCluster }
+    private static func shared(_ configuration: ServerConfiguration) async throws -> Stores { throw StartError.noCluster }
     #endif
 }
 
