@@ -226,7 +226,8 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
-            path: "Tests/Independent", exclude: ["oauth.py", "objects.py", "requirements.txt", "socket_json.py", "support.py"], swiftSettings: strict),
+            path: "Tests/Independent", exclude: ["oauth.py", "objects.py", "requirements.txt", "socket_json.py", "support.py"],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -14,7 +14,8 @@ public struct ObjectKey: Sendable, Hashable, Comparable, CustomStringConvertible
         guard (1...Self.bytesMax).contains(text.utf8.count) else { return nil }
         for part in text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
             // A leading dot would be a hidden file, `.` or `..`.
-            guard let first = part.first, first != UInt8(ascii: "."), part.count <= Self.partBytesMax, part.allSatisfy(Self.isAllowed) else {
+            guard let first = part.first, first != UInt8(ascii: "."), part.count <= Self.partBytesMax, part.allSatisfy(Self.isAllowed)
+            else {
                 return nil
             }
         }

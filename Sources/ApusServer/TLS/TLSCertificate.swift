@@ -72,7 +72,8 @@ public final class TLSCertificate: Service {
             return .replaced
         } catch {
             logger.error(
-                "the new certificate cannot be used, the old one stays", metadata: ["file": "\(files.certificateChain)", "error": "\(error)"])
+                "the new certificate cannot be used, the old one stays",
+                metadata: ["file": "\(files.certificateChain)", "error": "\(error)"])
             return .refused
         }
     }

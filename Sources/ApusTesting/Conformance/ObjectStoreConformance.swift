@@ -194,7 +194,9 @@ public enum ObjectStoreConformance {
             try await expectRefusal(.invalidArgument, "the type \(type)") { _ = try await store.beginUpload(key, type: type) }
         }
         for limit in [0, 1001] {
-            try await expectRefusal(.invalidArgument, "a page of \(limit)") { _ = try await store.list(prefix: "", after: nil, limit: limit) }
+            try await expectRefusal(.invalidArgument, "a page of \(limit)") {
+                _ = try await store.list(prefix: "", after: nil, limit: limit)
+            }
         }
         try await expectRefusal(.invalidArgument, "a prefix") { _ = try await store.list(prefix: "../", after: nil, limit: 1) }
         for lifetime in [Duration.zero, .seconds(8 * 24 * 3600)] {

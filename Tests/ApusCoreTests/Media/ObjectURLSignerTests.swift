@@ -45,7 +45,8 @@ struct ObjectURLSignerTests {
         let signer = try Self.signer()
         let access = ObjectAccess.put(type: "image/png", size: 100)
         let query = try Self.query(signer.url(for: access, of: Self.key, expiresAt: Self.now + .seconds(60)))
-        func refused(_ method: String = "PUT", _ object: String = "media/07/42", _ changes: [String: String] = [:], without: String? = nil) {
+        func refused(_ method: String = "PUT", _ object: String = "media/07/42", _ changes: [String: String] = [:], without: String? = nil)
+        {
             var changed = query
             changed.merge(changes) { $1 }
             if let without { changed[without] = nil }

@@ -25,7 +25,9 @@ final class TLSPeer {
             .connectTimeout(.seconds(10))
             .connect(host: address.host, port: address.port) { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    if let tls { try channel.pipeline.syncOperations.addHandler(try NIOSSLClientHandler(context: tls, serverHostname: nil)) }
+                    if let tls {
+                        try channel.pipeline.syncOperations.addHandler(try NIOSSLClientHandler(context: tls, serverHostname: nil))
+                    }
                     return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
                 }
             }
@@ -61,7 +63,8 @@ final class TLSPeer {
     }
 
     private func welcome(_ frame: ByteBuffer) throws -> WireWelcome {
-        guard case .other(let server) = try FrameEncoding.protobuf.decodeServerFrame(frame), case .welcome(let welcome)? = server.body else {
+        guard case .other(let server) = try FrameEncoding.protobuf.decodeServerFrame(frame), case .welcome(let welcome)? = server.body
+        else {
             throw ApusError(.internal, "hello was not answered with welcome")
         }
         return welcome

@@ -24,7 +24,8 @@ struct TestCertificate: Sendable {
         let result = try await Command.run(
             try MiddlewareProcess.locate("openssl"),
             [
-                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                "/CN=localhost",
                 "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", path("new.key"), "-out", path("new.crt"),
             ], timeout: .seconds(20))
         try #require(result.exit == .code(0), "\(result.errors)")
