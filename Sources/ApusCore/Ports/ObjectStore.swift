@@ -44,8 +44,8 @@ public protocol MultipartUploads: Sendable {
     /// Puts the parts together. Durable when it returns, and then the upload is over.
     /// - Parameter parts: in ascending order of their numbers, which may have gaps.
     /// - Throws: ``ApusError`` `invalid_argument` when a part is missing, too small, or not what was uploaded last under its number;
-    ///   `not_found` when the upload is over. After `store_unavailable` it is unknown whether it happened: try again, and take `not_found`
-    ///   as a reason to look at the object.
+    ///   `not_found` when the upload is over. Of one that was completed a store may remember that, and do nothing. After `store_unavailable`
+    ///   it is unknown whether it happened: try again, and take `not_found` as a reason to look at the object.
     func completeUpload(_ upload: ObjectUpload, parts: [UploadedPart]) async throws
     /// Forgets the parts. Does nothing when the upload is over.
     func abortUpload(_ upload: ObjectUpload) async throws

@@ -69,7 +69,8 @@ func expectRefusal(
     do {
         try await body()
     } catch let error as ApusError {
-        return try expectEqual(error.code, code, what, file: file, line: line)
+        guard error.code != code else { return }
+        throw ConformanceFailure("\(what): \(error) instead of \(code.rawValue)", file, line)
     }
     throw ConformanceFailure("\(what): it succeeded", file, line)
 }

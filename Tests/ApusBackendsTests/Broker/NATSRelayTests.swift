@@ -10,7 +10,6 @@ import Testing
 
 private let first = NodeID(number: 1, epoch: 5)
 private let second = NodeID(number: 2, epoch: 9)
-private let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
 /// Keeps what arrives.
 private final class Received: RelayReceiver {

@@ -47,6 +47,23 @@ struct LocalStoreTests {
         }
     }
 
+    @Test("an upload's id that leads out of the store's directory is no upload")
+    func foreignID() async throws {
+        try await withTemporaryDirectory { directory in
+            let (store, key) = (try LocalObjectStore(directory: directory), try Self.key("film"))
+            let upload = try await store.beginUpload(key, type: "video/mp4")
+            for id in ["x/../upload-\(upload.id)", "../objects", "\(upload.id)/"] {
+                let other = ObjectUpload(key: key, id: id)
+                let error = await #expect(throws: ApusError.self) {
+                    _ = try await store.uploadPart(1, of: other, ObjectBody(ByteBuffer(string: "x")))
+                }
+                #expect(error?.code == .notFound)
+                try await store.abortUpload(other)
+            }
+            _ = try await store.uploadPart(1, of: upload, ObjectBody(ByteBuffer(string: "x")))
+        }
+    }
+
     @Test("a part that was damaged on the disk is noticed before it becomes an object")
     func damagedPart() async throws {
         try await withTemporaryDirectory { directory in

@@ -172,7 +172,7 @@ struct GatewayTests {
             try await GatewayHarness.run([.at(address, number: 1)], options) { gateway in
                 let entrance = TestServer(
                     url: gateway.url, store: server.store, routes: server.routes, sessions: server.sessions, clock: server.clock,
-                    keys: server.keys, verifier: server.verifier, readiness: server.readiness)
+                    keys: server.keys, verifier: server.verifier, readiness: server.readiness, delivery: server.delivery)
                 let alice = try await entrance.person("alice")
                 let bob = try await entrance.person("bob")
                 let made = try await entrance.send(

@@ -60,38 +60,3 @@ final class SilentPeer: Sendable {
         }
     }
 }
-
-/// A certificate for `peer.test`, signed by itself, made for one test.
-struct TestCertificate {
-    private static let openssl = "/usr/bin/openssl"
-    static var isPossible: Bool { FileManager.default.isExecutableFile(atPath: openssl) }
-
-    private let certificate: NIOSSLCertificate
-    private let key: NIOSSLPrivateKey
-
-    init() throws {
-        let directory = FileManager.default.temporaryDirectory.appending(path: "apus-peer-\(UUID())")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let (keyFile, certificateFile) = (directory.appending(path: "key.pem").path, directory.appending(path: "cert.pem").path)
-        let process = Process()
-        process.executableURL = URL(filePath: Self.openssl)
-        process.arguments =
-            ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", keyFile]
-            + ["-out", certificateFile, "-days", "2", "-subj", "/CN=peer.test", "-addext", "subjectAltName=DNS:peer.test"]
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
-        certificate = try #require(try NIOSSLCertificate.fromPEMFile(certificateFile).first)
-        key = try NIOSSLPrivateKey(file: keyFile, format: .pem)
-    }
-
-    func tls(trusting: Bool) -> PeerConfiguration.TLS {
-        var client = TLSConfiguration.makeClientConfiguration()
-        client.trustRoots = .certificates(trusting ? [certificate] : [])
-        return .init(
-            server: .makeServerConfiguration(certificateChain: [.certificate(certificate)], privateKey: .privateKey(key)), client: client,
-            serverName: "peer.test")
-    }
-}

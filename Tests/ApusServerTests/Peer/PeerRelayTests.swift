@@ -199,26 +199,25 @@ struct PeerRelayTests {
         try await listener.close()
     }
 
-    @Test(
-        "with TLS both ends speak over it; without the right root there is no link",
-        .enabled(if: TestCertificate.isPossible, "needs openssl"))
+    @Test("with TLS both ends speak over it; without the right root there is no link")
     func tls() async throws {
-        let certificate = try TestCertificate()
-        var configuration = quick()
-        configuration.tls = certificate.tls(trusting: true)
-        try await linked(configuration) { left, right, _ in
-            left.relay.send([relayed(1)], to: second)
-            #expect(await right.receiver.next(1) == ["1.5/1"])
-            let registry = FakeRegistry()
-            var distrusting = quick()
-            distrusting.tls = certificate.tls(trusting: false)
-            let tokens = CountingTokens()
-            let other = try Peer(NodeID(number: 3, epoch: 1), registry, tokens: tokens, configuration: distrusting)
-            try await running([other.relay]) {
-                registry.set([socketNode(second, try await right.listener.address.value)])
-                // It tried, failed, and tried again.
-                try await eventually { await tokens.count >= 3 }
-                #expect(other.relay.openPeers.isEmpty)
+        try await TestCertificate.with { certificate in
+            var configuration = quick()
+            configuration.tls = try certificate.peer(trusting: true)
+            try await linked(configuration) { left, right, _ in
+                left.relay.send([relayed(1)], to: second)
+                #expect(await right.receiver.next(1) == ["1.5/1"])
+                let registry = FakeRegistry()
+                var distrusting = quick()
+                distrusting.tls = try certificate.peer(trusting: false)
+                let tokens = CountingTokens()
+                let other = try Peer(NodeID(number: 3, epoch: 1), registry, tokens: tokens, configuration: distrusting)
+                try await running([other.relay]) {
+                    registry.set([socketNode(second, try await right.listener.address.value)])
+                    // It tried, failed, and tried again.
+                    try await eventually { await tokens.count >= 3 }
+                    #expect(other.relay.openPeers.isEmpty)
+                }
             }
         }
     }

@@ -24,14 +24,6 @@ struct S3Failure: Error, CustomStringConvertible {
 
     var description: String { "HTTP \(status) \(code): \(message)" }
 
-    /// Whether the same request may succeed in a moment.
-    var isTransient: Bool {
-        switch status {
-        case 429, 500, 502, 503, 504: true
-        default: code == "RequestTimeout" || code == "SlowDown" || code == "OperationAborted"
-        }
-    }
-
     /// What the caller is told, who knows nothing of S3.
     /// - Parameter skew: by how many seconds the store's clock is ahead of ours.
     func error(skew: Int?) -> ApusError {
@@ -43,6 +35,7 @@ struct S3Failure: Error, CustomStringConvertible {
             return ApusError(
                 .internal, "this machine's clock and the object store's differ\(by), so that it refuses our signatures: set the clocks",
                 cause: self)
+        case "RequestTimeout", "OperationAborted": return ApusError(.storeUnavailable, "the object store failed", cause: self)
         case "SlowDown": return ApusError(.overloaded, "the object store asks for patience", cause: self)
         case "EntityTooLarge": return ApusError(.tooLarge, "the object store takes no object of this size", cause: self)
         case "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "EntityTooSmall", "InvalidPart", "InvalidPartOrder",
@@ -57,7 +50,8 @@ struct S3Failure: Error, CustomStringConvertible {
             return ApusError(.internal, "the object store sends us elsewhere: check its endpoint and region", cause: self)
         case 401, 403: return ApusError(.internal, "the object store refuses our keys", cause: self)
         case 429, 503: return ApusError(.overloaded, "the object store asks for patience", cause: self)
-        default: return ApusError(.storeUnavailable, "the object store failed", cause: self)
+        case 408, 500...: return ApusError(.storeUnavailable, "the object store failed", cause: self)
+        default: return ApusError(.internal, "the object store refuses the request", cause: self)
         }
     }
 }

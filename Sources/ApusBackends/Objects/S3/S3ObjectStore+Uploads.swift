@@ -19,6 +19,7 @@ extension S3ObjectStore: MultipartUploads {
 
     public func uploadPart(_ number: Int, of upload: ObjectUpload, _ body: ObjectBody) async throws -> UploadedPart {
         try ObjectRules.check(partNumber: number)
+        try Self.check(upload)
         try ObjectRules.check(body, bytesMax: ObjectRules.partBytesMax)
         let request = S3Client.Request(
             method: .PUT, key: upload.key, query: [("partNumber", String(number)), ("uploadId", upload.id)], body: body)
@@ -30,6 +31,7 @@ extension S3ObjectStore: MultipartUploads {
 
     public func completeUpload(_ upload: ObjectUpload, parts: [UploadedPart]) async throws {
         try ObjectRules.check(parts, partBytesMin: partBytesMin)
+        try Self.check(upload)
         let list = parts.map { "<Part><PartNumber>\($0.number)</PartNumber><ETag>\(Self.escaped($0.tag))</ETag></Part>" }.joined()
         let body = ObjectBody(ByteBuffer(string: "<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>"))
         // Not repeated: after an answer that was lost the second one would say that there is no such upload.
@@ -45,10 +47,16 @@ extension S3ObjectStore: MultipartUploads {
 
     public func abortUpload(_ upload: ObjectUpload) async throws {
         do {
+            try Self.check(upload)
             _ = try await client.document(.init(method: .DELETE, key: upload.key, query: [("uploadId", upload.id)]))
         } catch let error as ApusError where error.code == .notFound {
             // It is over already.
         }
+    }
+
+    /// Without an id these requests would be about the object itself.
+    private static func check(_ upload: ObjectUpload) throws {
+        if upload.id.isEmpty { throw ObjectRules.notFound(upload) }
     }
 
     private static func escaped(_ text: String) -> String {
