@@ -27,7 +27,8 @@ enum HeaderRules {
     private static let gatewayOwnPrefixes = ["x-forwarded-", "x-apus-"]
 
     /// The fields for a node: what the client may set, then what the gateway says.
-    static func forwarded(_ fields: HTTPFields, from client: Client, requestID: String, trace: TraceContext, state: String?) -> HTTPHeaders {
+    static func forwarded(_ fields: HTTPFields, from client: Client, requestID: String, trace: TraceContext, state: String?) -> HTTPHeaders
+    {
         let named = connectionOptions(fields[values: .connection])
         var headers = HTTPHeaders()
         for field in fields {

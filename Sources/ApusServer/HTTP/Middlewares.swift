@@ -55,7 +55,8 @@ struct AccessLog: RouterMiddleware {
         context.logger.debug(
             "http",
             metadata: [
-                "client": "\(context.clientAddress?.description ?? "unknown")", "method": "\(request.method.rawValue)", "path": "\(request.uri.path)", "status": "\(response.status.code)",
+                "client": "\(context.clientAddress?.description ?? "unknown")", "method": "\(request.method.rawValue)",
+                "path": "\(request.uri.path)", "status": "\(response.status.code)",
                 "microseconds": "\(elapsed / .microseconds(1))",
             ])
         return response

@@ -33,7 +33,8 @@ struct NodePoolTests {
     @Test("Only nodes of the role that listen and do not drain get calls")
     func membership() throws {
         let pool = Self.pool([
-            Self.node(1), Self.node(2, roles: [.web]), Self.node(3, roles: [.web, .user]), Self.node(4, weight: 0), Self.node(5, http: false),
+            Self.node(1), Self.node(2, roles: [.web]), Self.node(3, roles: [.web, .user]), Self.node(4, weight: 0),
+            Self.node(5, http: false),
         ])
         #expect(try numbers(pool, 4) == [1, 3, 1, 3])
     }
@@ -164,7 +165,9 @@ struct SocketAllocationTests {
         #expect(shares(&allocation, 100, at: now + .seconds(30)) == [1: 100])
     }
 
-    @Test("Where the policy does not go by load, an empty node gets more and a draining one nothing", arguments: [BalancingPolicy.roundRobin, .random])
+    @Test(
+        "Where the policy does not go by load, an empty node gets more and a draining one nothing",
+        arguments: [BalancingPolicy.roundRobin, .random])
     func weighted(policy: BalancingPolicy) throws {
         var allocation = SocketAllocation(policy: policy)
         allocation.update([Self.node(1, load: 20_000), Self.node(2, load: 0), Self.node(3, weight: 0)], at: now)

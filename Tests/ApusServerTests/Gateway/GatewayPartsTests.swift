@@ -80,7 +80,9 @@ struct RoutingTableTests {
 struct TraceContextTests {
     private static let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-    @Test("What the standard allows is read", arguments: [good, "00" + good.dropFirst(2).dropLast(2) + "00", "cc" + good.dropFirst(2) + "-more"])
+    @Test(
+        "What the standard allows is read",
+        arguments: [good, "00" + good.dropFirst(2).dropLast(2) + "00", "cc" + good.dropFirst(2) + "-more"])
     func accepted(field: String) {
         #expect(TraceContext(field)?.trace == "0af7651916cd43dd8448eb211c80319c")
     }
@@ -132,7 +134,8 @@ struct IPAddressTests {
         for (peer, fields, client) in [
             ("203.0.113.9", ["1.2.3.4"], "203.0.113.9"), ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"), ("10.0.0.1", [], "10.0.0.1"),
             ("10.0.0.1", ["6.6.6.6, 1.2.3.4 ,10.0.0.2"], "1.2.3.4"), ("10.0.0.1", ["6.6.6.6", "1.2.3.4", "10.9.9.9"], "1.2.3.4"),
-            ("10.0.0.1", ["1.2.3.4, nonsense"], "10.0.0.1"), ("::1", ["2001:db8::7"], "2001:db8::7"), ("10.0.0.1", ["10.0.0.7"], "10.0.0.7"),
+            ("10.0.0.1", ["1.2.3.4, nonsense"], "10.0.0.1"), ("::1", ["2001:db8::7"], "2001:db8::7"),
+            ("10.0.0.1", ["10.0.0.7"], "10.0.0.7"),
         ] {
             #expect(try Self.address(peer).client(forwardedFor: fields, trusting: proxies).description == client, "\(peer) \(fields)")
         }
@@ -223,10 +226,13 @@ struct RemoteKeySetTests {
         await #expect { try await verifier.verify(accessToken: other) } throws: { ($0 as? ApusError)?.code == .unavailable }
     }
 
-    @Test("A document without a key of ours, or with a broken one, changes nothing", arguments: [
-        #"{"keys":[]}"#, #"{"keys":[{"kty":"RSA","kid":"a"}]}"#, #"{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"AA","y":"AA"}]}"#, "{}", "<html>",
-        #"{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"\#(String(repeating: "A", count: 43))","y":"\#(String(repeating: "A", count: 43))"}]}"#,
-    ])
+    @Test(
+        "A document without a key of ours, or with a broken one, changes nothing",
+        arguments: [
+            #"{"keys":[]}"#, #"{"keys":[{"kty":"RSA","kid":"a"}]}"#, #"{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"AA","y":"AA"}]}"#,
+            "{}", "<html>",
+            #"{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"\#(String(repeating: "A", count: 43))","y":"\#(String(repeating: "A", count: 43))"}]}"#,
+        ])
     func badDocuments(text: String) {
         #expect(throws: (any Error).self) { try RemoteKeySet.parse(ByteBuffer(string: text)) }
     }

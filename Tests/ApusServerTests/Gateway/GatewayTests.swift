@@ -61,7 +61,9 @@ struct GatewayTests {
     @Test("A path that needs a token is refused without a valid one before any node has work with it")
     func tokens() async throws {
         try await GatewayHarness.run([]) { gateway in
-            for (token, headers) in [(nil, []), ("nonsense", []), (nil, [("Authorization", "Basic YTpi")])] as [(String?, [(String, String)])] {
+            for (token, headers) in [(nil, []), ("nonsense", []), (nil, [("Authorization", "Basic YTpi")])]
+                as [(String?, [(String, String)])]
+            {
                 let answer = try await gateway.request(.GET, HTTPPath.account, token: token, headers: headers)
                 #expect((answer.status, try answer.problem().code) == (401, .unauthenticated))
                 #expect(answer.headers.first(name: "WWW-Authenticate") != nil)
@@ -84,7 +86,8 @@ struct GatewayTests {
                 ("X-Other", "stays"), ("Host", "chat.example.com"),
             ])
             for name in [
-                "x-hop", "keep-alive", "te", "proxy-authorization", "forwarded", "x-forwarded-port", "x-real-ip", "x-apus-account", "origin",
+                "x-hop", "keep-alive", "te", "proxy-authorization", "forwarded", "x-forwarded-port", "x-real-ip", "x-apus-account",
+                "origin",
             ] { #expect(seen[name] == nil, "\(name)") }
             #expect(seen["x-forwarded-for"] == "127.0.0.1")
             #expect((seen["x-forwarded-host"], seen["x-forwarded-proto"], seen["host"]) == ("chat.example.com", "http", "chat.example.com"))
@@ -150,12 +153,14 @@ struct GatewayTests {
     func upgrades() async throws {
         try await GatewayHarness.run([.mirror(1)]) { gateway in
             for (path, upgrade) in [(HTTPPath.webSocket, "websocket"), (HTTPPath.account, "h2c")] {
-                let answer = try await RawClient.exchange(
-                    gateway.port,
-                    "GET \(path) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nConnection: Upgrade, close\r\nUpgrade: \(upgrade)\r\n"
-                        + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                        + "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.contains("invalid_argument"), "\(answer)")
+                let answer = try await gateway.request(
+                    .GET, path,
+                    headers: [
+                        ("Connection", "Upgrade"), ("Upgrade", upgrade), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                        ("Sec-WebSocket-Version", "13"),
+                    ])
+                #expect((answer.status, try answer.problem().code) == (400, .invalidArgument))
+                #expect(answer.headers["Connection"] == ["close"])
             }
         }
     }
