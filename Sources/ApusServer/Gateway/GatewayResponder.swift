@@ -24,7 +24,10 @@ struct GatewayResponder: HTTPResponder {
         let path = request.uri.path
         if [HTTPPath.health, HTTPPath.readiness].contains(path) { return try await own.respond(to: request, context: context) }
         guard request.headers[.upgrade] == nil, request.method != .connect else {
-            throw ApusError(.invalidArgument, "this is HTTP only; a client's socket node is at \(HTTPPath.socketNode)")
+            // What follows on the connection is no HTTP any more, as far as the client has its way.
+            return try Problems.response(
+                ApusError(.invalidArgument, "this is HTTP only; a client's socket node is at \(HTTPPath.socketNode)"),
+                headers: [.connection: "close"])
         }
         let route: RoutingTable.Route
         switch table.match(request.method, path) {

@@ -118,7 +118,7 @@ struct StubNode: Sendable {
 /// A gateway with nodes behind it, all in this process on the loopback address.
 struct GatewayHarness: Sendable {
     struct Options: Sendable {
-        var gateway = GatewayConfiguration(http: HTTPConfiguration(host: "127.0.0.1", port: 0, bodyBytesMax: 100_000_000))
+        var gateway = GatewayConfiguration(http: HTTPConfiguration(host: "127.0.0.1", port: 0, bodyBytesMax: 200_000_000))
         var upstream = UpstreamConfiguration(attemptTimeout: .milliseconds(500))
         var verifier: any TokenVerifier = TestVerifier()
         var limiter: any RateLimiter = TestLimiter()
@@ -146,7 +146,7 @@ struct GatewayHarness: Sendable {
         var services: [any Service] = []
         let listeners = nodes.map { node in
             HTTPService(
-                configuration: HTTPConfiguration(host: "127.0.0.1", port: 0, bodyBytesMax: 100_000_000),
+                configuration: HTTPConfiguration(host: "127.0.0.1", port: 0, bodyBytesMax: 200_000_000),
                 roles: [StubRole(roles: node.roles, answer: node.answer)], verifier: TestVerifier(), readiness: Readiness(.ready),
                 logger: logger)
         }

@@ -153,12 +153,14 @@ struct GatewayTests {
     func upgrades() async throws {
         try await GatewayHarness.run([.mirror(1)]) { gateway in
             for (path, upgrade) in [(HTTPPath.webSocket, "websocket"), (HTTPPath.account, "h2c")] {
-                let answer = try await RawClient.exchange(
-                    gateway.port,
-                    "GET \(path) HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\nConnection: Upgrade, close\r\nUpgrade: \(upgrade)\r\n"
-                        + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                        + "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.contains("invalid_argument"), "\(answer)")
+                let answer = try await gateway.request(
+                    .GET, path,
+                    headers: [
+                        ("Connection", "Upgrade"), ("Upgrade", upgrade), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                        ("Sec-WebSocket-Version", "13"),
+                    ])
+                #expect((answer.status, try answer.problem().code) == (400, .invalidArgument))
+                #expect(answer.headers["Connection"] == ["close"])
             }
         }
     }
