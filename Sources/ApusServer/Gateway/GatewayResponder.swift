@@ -65,7 +65,7 @@ struct GatewayResponder: HTTPResponder {
     /// Counts an attempt to log in. What is not well formed is the role's to refuse.
     private func countLogin(_ form: ByteBuffer, _ context: APIContext) async throws {
         guard let text = String(validating: form.readableBytesView, as: UTF8.self), let form = try? FormParameters(text),
-            form["grant_type"] == AuthRole.Grant.password.rawValue
+            form["grant_type"] == "password"
         else { return }
         try await limits.check(.login(from: context.clientAddress))
         if let name = form["username"], let username = try? Username(name) {

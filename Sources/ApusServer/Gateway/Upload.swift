@@ -9,8 +9,8 @@ struct UploadFailure: Error {
     var reason: ApusError
 }
 
-/// A client's body on its way to a node, one piece at a time: the next one is read from the client when the node has taken the one
-/// before.
+/// A client's body on its way to a node, one piece at a time: the next one is read from the client when the HTTP client has taken
+/// the one before. That stops taking when the node's socket is full, as soon as its event loop gets round to saying so.
 ///
 /// The client's connection is read by ``pump(_:)`` alone and not by the HTTP client, which may hold on to its body after it has
 /// answered: nobody must read from a connection that has gone on to its next request.

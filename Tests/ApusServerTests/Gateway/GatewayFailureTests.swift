@@ -19,7 +19,7 @@ struct GatewayFailureTests {
         partial: String? = nil, _ seen: NIOLockedValueBox<Int>, _ test: @Sendable (RawServer) async throws -> Void
     ) async throws {
         try await RawServer.run(
-            { inbound, outbound in
+            { inbound, outbound, _ in
                 var requests = inbound.makeAsyncIterator()
                 guard try await requests.next() != nil else { return }
                 seen.withLockedValue { $0 += 1 }
@@ -86,7 +86,7 @@ struct GatewayFailureTests {
         let isBroken = NIOLockedValueBox(true)
         let seen = NIOLockedValueBox(0)
         try await RawServer.run(
-            { inbound, outbound in
+            { inbound, outbound, _ in
                 for try await _ in inbound {
                     seen.withLockedValue { $0 += 1 }
                     guard !isBroken.withLockedValue({ $0 }) else { return }

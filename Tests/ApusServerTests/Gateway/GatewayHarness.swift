@@ -224,11 +224,14 @@ extension Answer {
 struct RawServer: Sendable {
     let address: NetworkAddress
 
+    typealias Handler =
+        @Sendable (
+            NIOAsyncChannelInboundStream<ByteBuffer>, NIOAsyncChannelOutboundWriter<ByteBuffer>, any Channel
+        ) async throws -> Void
+
     /// - Parameter connection: gets each connection; it is closed when that returns.
     static func run(
-        _ connection:
-            @escaping @Sendable (NIOAsyncChannelInboundStream<ByteBuffer>, NIOAsyncChannelOutboundWriter<ByteBuffer>) async throws ->
-            Void,
+        _ connection: @escaping Handler,
         _ body: @Sendable (RawServer) async throws -> Void
     ) async throws {
         let server = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
@@ -245,7 +248,7 @@ struct RawServer: Sendable {
                         for try await client in clients {
                             connections.addTask {
                                 // How a connection ends is the test's matter.
-                                try? await client.executeThenClose { try await connection($0, $1) }
+                                try? await client.executeThenClose { try await connection($0, $1, client.channel) }
                             }
                         }
                     }

@@ -67,12 +67,12 @@ private struct PieceReader {
 
 @Suite("Gateway: bodies that pass through")
 struct GatewayStreamTests {
-    /// 150 MB: several times what the sockets on the way can hold, so that the rest would have to be in the gateway's memory if
-    /// it were not held back.
-    private static let pieces = 2400
-    private static let growthMax = 30_000_000
+    /// 200 MB. The sockets on the way hold up to 72 MB of it; the rest would be in the gateway's memory if it were not held back.
+    private static let pieces = 3050
+    /// Far less than that, and more than what allocators keep of memory that was freed.
+    private static let growthMax = 60_000_000
 
-    @Test("150 MB go up to a slow node with bounded memory and arrive whole", arguments: [true, false])
+    @Test("200 MB go up to a slow node with bounded memory and arrive whole", arguments: [true, false])
     func upload(lengthIsKnown: Bool) async throws {
         let memory = MemoryPeak()
         let result = NIOLockedValueBox(PieceReader())
@@ -92,44 +92,71 @@ struct GatewayStreamTests {
             return .noContent
         }
         try await GatewayHarness.run([node]) { gateway in
-            let answer = try await gateway.request(
-                .POST, HTTPPath.conversations,
-                body: .stream(
-                    Pieces(count: Self.pieces),
-                    length: lengthIsKnown ? .known(Int64(Self.pieces * Pieces.size)) : .unknown))
-            #expect(answer.status == 204)
+            // Not by the HTTP client, which writes ahead while its event loop has no time: its memory is not what is measured.
+            let answer = try await Self.send(gateway.port, lengthIsKnown: lengthIsKnown)
+            #expect(answer.hasPrefix("HTTP/1.1 204 "), "\(answer)")
         }
         let reader = result.withLockedValue { $0 }
         #expect(reader.bytes == Self.pieces * Pieces.size && reader.isIntact)
         #expect(memory.growth < Self.growthMax, "\(memory.growth)")
     }
 
-    @Test("150 MB come down to a slow client with bounded memory and arrive whole", arguments: [true, false])
+    /// Returns what comes back first.
+    private static func send(_ port: Int, lengthIsKnown: Bool) async throws -> String {
+        let client = try await RawClient.connect(port)
+        return try await client.executeThenClose { inbound, _ in
+            let head = "POST /v1/conversations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-7\r\n"
+            try await write(head, lengthIsKnown: lengthIsKnown, to: client.channel)
+            for try await part in inbound { return String(buffer: part) }
+            return ""
+        }
+    }
+
+    /// A head and all pieces, each when the kernel has taken the one before: NIO and the HTTP client write ahead while their event
+    /// loop has no time, and it is not their memory that is measured.
+    private static func write(_ head: String, lengthIsKnown: Bool, to channel: any Channel) async throws {
+        let framing = lengthIsKnown ? "Content-Length: \(pieces * Pieces.size)" : "Transfer-Encoding: chunked"
+        try await channel.writeAndFlush(ByteBuffer(string: head + framing + "\r\n\r\n"))
+        for try await piece in Pieces(count: pieces) {
+            var bytes = piece
+            if !lengthIsKnown {
+                bytes = ByteBuffer(string: String(Pieces.size, radix: 16) + "\r\n")
+                bytes.writeImmutableBuffer(piece)
+                bytes.writeString("\r\n")
+            }
+            try await channel.writeAndFlush(bytes)
+        }
+        if !lengthIsKnown { try await channel.writeAndFlush(ByteBuffer(string: "0\r\n\r\n")) }
+    }
+
+    @Test("200 MB come down to a slow client with bounded memory and arrive whole", arguments: [true, false])
     func download(lengthIsKnown: Bool) async throws {
         let memory = MemoryPeak()
-        let node = StubNode(number: 1) { _, _ in
-            Response(
-                status: .ok,
-                body: ResponseBody(contentLength: lengthIsKnown ? Self.pieces * Pieces.size : nil) { writer in
-                    for try await piece in Pieces(count: Self.pieces) { try await writer.write(piece) }
-                    try await writer.finish(nil)
-                })
-        }
-        try await GatewayHarness.run([node]) { gateway in
-            var request = HTTPClientRequest(url: gateway.url + HTTPPath.account)
-            request.headers.add(name: "Authorization", value: "Bearer token-7")
-            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
-            var (reader, paused) = (PieceReader(), 0)
-            for try await part in response.body {
-                reader.read(part)
-                if reader.bytes / 1_000_000 > paused {
-                    paused += 1
-                    memory.sample()
-                    try await Task.sleep(for: .milliseconds(5))
+        try await RawServer.run(
+            { inbound, _, channel in
+                var requests = inbound.makeAsyncIterator()
+                _ = try await requests.next()
+                try await Self.write("HTTP/1.1 200 OK\r\n", lengthIsKnown: lengthIsKnown, to: channel)
+                // Until the gateway closes.
+                while try await requests.next() != nil {}
+            },
+            { server in
+                try await GatewayHarness.run([.at(server.address, number: 1)]) { gateway in
+                    var request = HTTPClientRequest(url: gateway.url + HTTPPath.account)
+                    request.headers.add(name: "Authorization", value: "Bearer token-7")
+                    let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+                    var (reader, paused) = (PieceReader(), 0)
+                    for try await part in response.body {
+                        reader.read(part)
+                        if reader.bytes / 1_000_000 > paused {
+                            paused += 1
+                            memory.sample()
+                            try await Task.sleep(for: .milliseconds(5))
+                        }
+                    }
+                    #expect(reader.bytes == Self.pieces * Pieces.size && reader.isIntact)
                 }
-            }
-            #expect(reader.bytes == Self.pieces * Pieces.size && reader.isIntact)
-        }
+            })
         #expect(memory.growth < Self.growthMax, "\(memory.growth)")
     }
 
@@ -166,7 +193,7 @@ struct GatewayStreamTests {
     @Test("A node that dies in the middle of a large answer ends the client's connection: half an answer must not look whole")
     func brokenDownload() async throws {
         try await RawServer.run(
-            { inbound, outbound in
+            { inbound, outbound, _ in
                 var requests = inbound.makeAsyncIterator()
                 _ = try await requests.next()
                 try await outbound.write(ByteBuffer(string: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"))
