@@ -1,9 +1,13 @@
 # Thin on purpose: what a target does stands in Scripts/, where it can be read, checked and run without make.
-.PHONY: run test format lint bench kill-test
+.PHONY: run cluster test format lint bench kill-test chaos
 
 ## Starts a server that keeps its data in ./data. More settings: make run ARGS="--http 0.0.0.0:8080".
 run:
 	@Scripts/run.sh $(ARGS)
+
+## A small cluster on this machine (MariaDB, Redis, ZooKeeper, two processes of each role), with its data in ./data/cluster.
+cluster:
+	@Scripts/cluster.sh $(ARGS)
 
 ## Lint, build, every test.
 test:
@@ -24,3 +28,7 @@ KILLS ?= 20
 MESSAGES ?= 20000
 kill-test:
 	@Scripts/kill-test.sh --kills $(KILLS) --messages $(MESSAGES)
+
+## Does all that to a cluster: make chaos ARGS="--faults 100 --messages 100000".
+chaos:
+	@Scripts/chaos.sh $(ARGS)

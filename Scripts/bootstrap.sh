@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build Apus; with --cluster also the C libraries of the trait Cluster, with --tests those and the
-# servers and clients that the tests use. Does nothing when nothing is missing.
+# Installs what is missing to build Apus; with --cluster also the C libraries of the trait Cluster, with --servers those and the
+# servers of a small cluster, with --tests all that and the clients that the tests use. Does nothing when nothing is missing.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -48,10 +48,12 @@ check_system() {
         [ -e /usr/include/zookeeper/zookeeper.h ] || missing+=(libzookeeper-mt-dev)
         [ -e /usr/include/nats/nats.h ] || missing+=(libnats-dev)
       fi
-      if [ "$with_tests" = yes ]; then
+      if [ "$with_servers" = yes ]; then
         [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
         [ -x /usr/bin/redis-server ] || missing+=(redis-server)
         [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
+      fi
+      if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/nats-server ] || missing+=(nats-server)
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
       fi
@@ -101,10 +103,11 @@ make_autobahn() {
   "$1/bin/pip" install --quiet --disable-pip-version-check "autobahntestsuite==$autobahn" >&2
 }
 
-with_cluster= with_tests=
+with_cluster= with_servers= with_tests=
 case "${1-}" in
   --cluster) with_cluster=yes ;;
-  --tests) with_cluster=yes with_tests=yes ;;
+  --servers) with_cluster=yes with_servers=yes ;;
+  --tests) with_cluster=yes with_servers=yes with_tests=yes ;;
 esac
 check_swift
 check_system

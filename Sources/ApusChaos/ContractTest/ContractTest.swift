@@ -126,8 +126,9 @@ public struct ContractTest: Sendable {
 
     private func disturb() async throws -> [Fault] {
         var random = SeededGenerator(seed: options.seed &+ 0xDEAD)
-        // Spread over the run by the messages that were acknowledged, whatever the speed of the machine.
-        let moments = (0..<options.faults).map { _ in Int.random(in: 0..<options.messages, using: &random) }.sorted()
+        // Spread over the run by the messages that were acknowledged, whatever the speed of the machine: one in each part of it.
+        let part = max(1, options.messages / max(1, options.faults))
+        let moments = (0..<options.faults).map { $0 * part + Int.random(in: 0..<part, using: &random) }
         var faults: [Fault] = []
         for moment in moments {
             let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
@@ -135,6 +136,7 @@ public struct ContractTest: Sendable {
             try await Task.sleep(for: delay)
             let fault = try await disturbance.strike(using: &random)
             faults.append(fault)
+            await recorder.endedFault()
             report("\(faults.count) of \(options.faults), \(fault.description): \(await state)")
         }
         return faults

@@ -11,16 +11,20 @@ actor Recorder {
     private(set) var incomplete: Set<String> = []
     private(set) var welcomes = 0
 
-    private let changes: AsyncStream<Void>
-    private let changed: AsyncStream<Void>.Continuation
+    /// Things that were done to the servers and repaired.
+    private(set) var faults = 0
+
+    private struct Waiter {
+        var condition: @Sendable (isolated Recorder) -> Bool
+        var continuation: CheckedContinuation<Void, any Error>
+    }
+
+    private var waiters: [Int: Waiter] = [:]
+    private var waiterCount = 0
 
     struct Stream: Hashable {
         var reader: String
         var conversation: ConversationID
-    }
-
-    init() {
-        (changes, changed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
     // MARK: Recording
@@ -35,7 +39,12 @@ actor Recorder {
     func answered(_ send: Int, _ outcome: History.Outcome) {
         sends[send].outcome = outcome
         if outcome.isAcknowledged { acknowledged += 1 }
-        changed.yield()
+        changed()
+    }
+
+    func endedFault() {
+        faults += 1
+        changed()
     }
 
     func saw(_ event: ClientEvent, reader: String) {
@@ -44,7 +53,7 @@ actor Recorder {
             let stream = Stream(reader: reader, conversation: entry.conversation)
             sights[stream, default: []].append(.entry(entry))
             last[stream] = entry.seq
-            changed.yield()
+            changed()
         case .reset(let conversation, let first):
             sights[Stream(reader: reader, conversation: conversation), default: []].append(.reset(first: first))
         case .missedEvents: incomplete.insert(reader)
@@ -59,11 +68,33 @@ actor Recorder {
         last[Stream(reader: reader, conversation: conversation)] ?? 0
     }
 
-    /// Waits until `condition` holds. One caller at a time.
-    func wait(until condition: @Sendable (isolated Recorder) -> Bool) async throws {
+    /// Waits until `condition` holds.
+    func wait(until condition: @escaping @Sendable (isolated Recorder) -> Bool) async throws {
         if condition(self) { return }
-        for await _ in changes where condition(self) { return }
-        throw CancellationError()
+        waiterCount += 1
+        let id = waiterCount
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                if Task.isCancelled {
+                    continuation.resume(throwing: CancellationError())
+                } else {
+                    waiters[id] = Waiter(condition: condition, continuation: continuation)
+                }
+            }
+        } onCancel: {
+            Task { await self.giveUp(id) }
+        }
+    }
+
+    private func giveUp(_ id: Int) {
+        waiters.removeValue(forKey: id)?.continuation.resume(throwing: CancellationError())
+    }
+
+    private func changed() {
+        for (id, waiter) in waiters where waiter.condition(self) {
+            waiters[id] = nil
+            waiter.continuation.resume()
+        }
     }
 
     /// - Parameter accounts: of the readers; each of them is held to have seen all that its account may see.

@@ -23,6 +23,9 @@ struct Writer: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<share {
                 if number >= options.window { try await group.next() }
+                // Writers do not run ahead of the faults, so that each of them meets messages under way.
+                let due = number * options.faults / max(1, share) - 1
+                try await recorder.wait { $0.faults >= due }
                 let again: Repeat? =
                     switch Int.random(in: 0..<100, using: &random) {
                     case 0..<3: .same

@@ -64,7 +64,8 @@ public actor RemoteKeySet: Service, VerificationKeys {
         }
     }
 
-    private var hasKeys: Bool { keys != nil }
+    /// Whether tokens can be checked.
+    public var hasKeys: Bool { keys != nil }
 
     /// Reads the keys now, or waits for the reading that is under way.
     func refresh() async {

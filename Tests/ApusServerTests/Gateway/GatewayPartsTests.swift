@@ -41,7 +41,8 @@ struct RoutingTableTests {
                 .auth,
                 AuthRole(
                     configuration: AuthConfiguration(), accounts: store, devices: store, routes: routes, sessions: ClosedSessions(),
-                    arbiter: MemoryLoginArbiter(), hasher: ScryptPasswordHasher(parameters: .init(logRounds: 2), threads: 1), keys: keys, verifier: verifier, ids: ids,
+                    arbiter: MemoryLoginArbiter(), hasher: ScryptPasswordHasher(parameters: .init(logRounds: 2), threads: 1), keys: keys,
+                    verifier: verifier, ids: ids,
                     clock: clock, logger: logger)
             ),
             (.user, UserRole(accounts: store, routes: routes)),

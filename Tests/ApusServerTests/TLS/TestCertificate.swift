@@ -46,7 +46,8 @@ struct TestCertificate: Sendable {
         let chain = try NIOSSLCertificate.fromPEMFile(files.certificateChain)
         let key = try NIOSSLPrivateKey(file: files.privateKey, format: .pem)
         return .init(
-            server: .makeServerConfiguration(certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key)), client: client,
+            server: .makeServerConfiguration(certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key)),
+            client: client,
             serverName: "localhost")
     }
 

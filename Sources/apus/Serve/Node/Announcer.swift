@@ -29,6 +29,8 @@ struct Announcer: Service {
     let registry: (any NodeRegistry)?
     let readiness: Readiness
     let load: @Sendable () -> Int
+    /// Returns when this node can do its work, or the task is cancelled.
+    let prepared: @Sendable () async -> Void
     let logger: Logger
 
     /// Between two reports of the load; a change of it may be this old for the others.
@@ -53,6 +55,10 @@ struct Announcer: Service {
     private func takePart(_ registry: any NodeRegistry, ready: () throws -> Void) async throws {
         let info = try await nodeInfo()
         let isRunning = await cancelWhenGracefulShutdown { await register(info, registry) }
+        await cancelWhenGracefulShutdown {
+            await waitForUpstreams(registry)
+            await prepared()
+        }
         if isRunning { try ready() }
         await cancelWhenGracefulShutdown {
             var info = info
@@ -69,6 +75,16 @@ struct Announcer: Service {
         readiness.set(.draining)
         do { try await registry.deregister() } catch {
             logger.warning("not taken out of the registry; it forgets this node by itself", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// A gateway is ready when it has somebody to send requests to.
+    private func waitForUpstreams(_ registry: any NodeRegistry) async {
+        guard configuration.activeRoles.contains(.gateway) else { return }
+        for await nodes in registry.nodes() {
+            let missing = Set([Role.auth, .user, .web]).subtracting(nodes.flatMap(\.roles))
+            if missing.isEmpty { return }
+            logger.info("waiting for nodes of other roles", metadata: ["roles": "\(missing.sorted().map(\.rawValue))"])
         }
     }
 

@@ -49,6 +49,11 @@ struct AuthNodes {
         services = [upstreams, PoolFollower(pool: pool, registry: registry), keys]
     }
 
+    /// Returns when there are keys, or the task is cancelled. There is no event for it: they are looked for.
+    func waitForKeys() async {
+        while await !keys.hasKeys, (try? await Task.sleep(for: .milliseconds(50))) != nil {}
+    }
+
     private struct PoolFollower: Service {
         let pool: NodePool
         let registry: any NodeRegistry

@@ -43,8 +43,10 @@ struct Node {
     }
 
     private mutating func assemble() throws {
-        let http = HTTPClient(eventLoopGroupProvider: .shared(loops), configuration: UpstreamConfiguration.client())
-        if shared.registry != nil { services.append(Closer { try await http.shutdown() }) }
+        let http = shared.registry.map { _ in
+            HTTPClient(eventLoopGroupProvider: .shared(loops), configuration: UpstreamConfiguration.client())
+        }
+        if let http { services.append(Closer { try await http.shutdown() }) }
         let trust = try makeTrust(http)
         let cluster = try shared.registry.map { registry in
             try ClusterParts(
@@ -55,11 +57,11 @@ struct Node {
         if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
             try addRoles(verifier: trust.verifier, keyRing: trust.keyRing, cluster: cluster)
         }
-        if let registry = shared.registry, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
+        if let registry = shared.registry, let http, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
         services.append(
             Announcer(
                 configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry, readiness: readiness,
-                load: load, logger: Logger(label: "apus.announcer")))
+                load: load, prepared: trust.prepared, logger: Logger(label: "apus.announcer")))
     }
 
     // MARK: Trust
@@ -69,16 +71,18 @@ struct Node {
         /// Of a process with the auth role.
         var keyRing: KeyRing?
         var tokens: any PeerTokenSource
+        /// Returns when tokens can be checked.
+        var prepared: @Sendable () async -> Void = {}
     }
 
     /// A process with the auth role has the signing keys; the others get their public halves from it.
-    private mutating func makeTrust(_ http: HTTPClient) throws -> Trust {
-        if let registry = shared.registry, !roles.contains(.auth) {
+    private mutating func makeTrust(_ http: HTTPClient?) throws -> Trust {
+        if let registry = shared.registry, let http, !roles.contains(.auth) {
             let nodes = AuthNodes(configuration, registry: registry, http: http, clock: clock)
             services += nodes.services
             return Trust(
                 verifier: JWTVerifier(keys: nodes.keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: nil,
-                tokens: nodes.tokens)
+                tokens: nodes.tokens, prepared: { await nodes.waitForKeys() })
         }
         let keys = KeyRing(
             store: stores.signingKeys, schedule: try configuration.keySchedule, clock: clock, logger: Logger(label: "apus.keys"))
