@@ -81,7 +81,10 @@ final class FakeS3: Sendable {
                 for (name, value) in answer.headers { head.headers.add(name: name, value: value) }
                 head.headers.add(name: "content-length", value: String(answer.body.utf8.count))
                 context.write(wrapOutboundOut(.head(head)), promise: nil)
-                context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil)
+                // RFC 9110 section 9.3.2: bytes after the answer to a HEAD would be taken for the next answer.
+                if request.head.method != .HEAD {
+                    context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil)
+                }
                 context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
             }
         }
