@@ -7,7 +7,7 @@ run:
 
 ## A small cluster on this machine (MariaDB, Redis, ZooKeeper, two processes of each role), with its data in ./data/cluster.
 cluster:
-	@Scripts/cluster.sh $(ARGS)
+	@Scripts/cluster.sh cluster $(ARGS)
 
 ## Lint, build, every test.
 test:
@@ -31,4 +31,4 @@ kill-test:
 
 ## Does all that to a cluster: make chaos ARGS="--faults 100 --messages 100000".
 chaos:
-	@Scripts/chaos.sh $(ARGS)
+	@Scripts/cluster.sh chaos $(ARGS)

@@ -54,10 +54,12 @@ struct Announcer: Service {
 
     private func takePart(_ registry: any NodeRegistry, ready: () throws -> Void) async throws {
         let info = try await nodeInfo()
-        let isRunning = await cancelWhenGracefulShutdown { await register(info, registry) }
-        await cancelWhenGracefulShutdown {
-            await waitForUpstreams(registry)
+        let isRunning = await cancelWhenGracefulShutdown {
+            // Before the others send anybody here.
             await prepared()
+            await register(info, registry)
+            await waitForUpstreams(registry)
+            return !Task.isCancelled
         }
         if isRunning { try ready() }
         await cancelWhenGracefulShutdown {
@@ -88,18 +90,16 @@ struct Announcer: Service {
         }
     }
 
-    /// Tries until it is done. False: cancelled.
-    private func register(_ info: NodeInfo, _ registry: any NodeRegistry) async -> Bool {
+    /// Tries until it is done or the task is cancelled.
+    private func register(_ info: NodeInfo, _ registry: any NodeRegistry) async {
         while !Task.isCancelled {
             do {
-                try await registry.register(info)
-                return true
+                return try await registry.register(info)
             } catch {
                 logger.warning("waiting for the registry", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .seconds(1))
             }
         }
-        return false
     }
 
     private func nodeInfo() async throws -> NodeInfo {

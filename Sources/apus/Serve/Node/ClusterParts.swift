@@ -51,6 +51,7 @@ struct AuthNodes {
 
     /// Returns when there are keys, or the task is cancelled. There is no event for it: they are looked for.
     func waitForKeys() async {
+        if await !keys.hasKeys { Logger(label: "apus.keys").info("waiting for the keys of an auth node") }
         while await !keys.hasKeys, (try? await Task.sleep(for: .milliseconds(50))) != nil {}
     }
 
