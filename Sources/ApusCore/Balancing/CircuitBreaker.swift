@@ -4,8 +4,6 @@
 /// Closed, it counts; once enough calls were made and too many of them failed it opens and admits none. After a pause it is
 /// half-open and admits a few: the first success closes it, a failure opens it again.
 public struct CircuitBreaker: Sendable {
-    public typealias Instant = ContinuousClock.Instant
-
     public struct Configuration: Sendable, Hashable {
         /// Opens when at least this share of the calls failed, of those that ended within ``window``.
         public var errorRate: Double
@@ -48,7 +46,7 @@ public struct CircuitBreaker: Sendable {
 
     private enum State {
         case closed(CallCounts)
-        case open(until: Instant)
+        case open(until: ContinuousClock.Instant)
         case halfOpen(probes: Int)
     }
 
@@ -61,7 +59,7 @@ public struct CircuitBreaker: Sendable {
         state = .closed(CallCounts(window: configuration.window))
     }
 
-    public func phase(at now: Instant) -> Phase {
+    public func phase(at now: ContinuousClock.Instant) -> Phase {
         switch state {
         case .closed: .closed
         case .open(let until): now < until ? .open : .halfOpen
@@ -69,7 +67,7 @@ public struct CircuitBreaker: Sendable {
         }
     }
 
-    public func admits(at now: Instant) -> Bool {
+    public func admits(at now: ContinuousClock.Instant) -> Bool {
         switch state {
         case .closed: true
         case .open(let until): now >= until
@@ -79,7 +77,7 @@ public struct CircuitBreaker: Sendable {
 
     /// Each permit must be given back by ``ended(_:_:at:)``.
     /// - Returns: nil when no call may be made now.
-    public mutating func permit(at now: Instant) -> Permit? {
+    public mutating func permit(at now: ContinuousClock.Instant) -> Permit? {
         guard admits(at: now) else { return nil }
         switch state {
         case .closed: break
@@ -89,7 +87,7 @@ public struct CircuitBreaker: Sendable {
         return Permit(phaseNumber: phaseNumber)
     }
 
-    public mutating func ended(_ permit: Permit, _ outcome: Outcome, at now: Instant) {
+    public mutating func ended(_ permit: Permit, _ outcome: Outcome, at now: ContinuousClock.Instant) {
         guard permit.phaseNumber == phaseNumber else { return }
         switch (state, outcome) {
         case (.open, _), (.closed, .abandoned): break

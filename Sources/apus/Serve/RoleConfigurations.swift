@@ -58,12 +58,12 @@ extension ServerConfiguration {
     }
 }
 
-extension ServerConfiguration.Auth {
+extension ServerConfiguration.AuthSettings {
     /// Nil: the host that the client asked.
     var issuerIfSet: String? { issuer.isEmpty ? nil : issuer }
 }
 
-extension ServerConfiguration.Limits {
+extension ServerConfiguration.LimitsSettings {
     /// What may come at once is what comes in a second at the full rate, or at least what one person's program may do.
     var gateway: GatewayLimits {
         func limit(_ perMinute: Int, burst: Int) -> RateLimit? {

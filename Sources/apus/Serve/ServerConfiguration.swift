@@ -5,7 +5,7 @@ import Logging
 /// Everything that a person can set about a server, checked. What each value means stands once, in
 /// ``ConfigurationKey/table``; the values here are the defaults.
 struct ServerConfiguration: Sendable, Equatable {
-    struct HTTP: Sendable, Equatable {
+    struct HTTPSettings: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8080)
         var bodyBytesMax = 1_048_576
         var corsOrigins: [String] = []
@@ -13,7 +13,7 @@ struct ServerConfiguration: Sendable, Equatable {
         var trustedProxies: [AddressRange] = []
     }
 
-    struct Socket: Sendable, Equatable {
+    struct SocketSettings: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8081)
         var advertiseURL = ""
         var heartbeatSeconds = 30
@@ -26,17 +26,17 @@ struct ServerConfiguration: Sendable, Equatable {
         var connectionsPerAddressMax = 512
     }
 
-    struct TCP: Sendable, Equatable {
+    struct TCPSettings: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8082)
         var advertise = ""
     }
 
-    struct Log: Sendable, Equatable {
+    struct LogSettings: Sendable, Equatable {
         var level = Logger.Level.info
         var format = LogFormat.text
     }
 
-    struct Auth: Sendable, Equatable {
+    struct AuthSettings: Sendable, Equatable {
         var issuer = ""
         var accessTokenSeconds = 900
         var refreshTokenDays = 60
@@ -46,25 +46,25 @@ struct ServerConfiguration: Sendable, Equatable {
         var clients: [ServiceClient] = []
     }
 
-    struct Delivery: Sendable, Equatable {
+    struct DeliverySettings: Sendable, Equatable {
         var batchMax = 1_024
         var queueMax = 16_384
         var sweepSeconds = 2
         var pageEntriesMax = 200
     }
 
-    struct Gateway: Sendable, Equatable {
+    struct GatewaySettings: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8090)
         var policy = BalancingPolicy.leastConnections
     }
 
-    struct Peer: Sendable, Equatable {
+    struct PeerSettings: Sendable, Equatable {
         var listen = NetworkAddress(host: "127.0.0.1", port: 8083)
         var advertise = ""
     }
 
     /// What the nodes of a cluster share. All of it or nothing.
-    struct Cluster: Sendable, Equatable {
+    struct ClusterSettings: Sendable, Equatable {
         var store = ""
         var redis = ""
         var registry = ""
@@ -73,7 +73,7 @@ struct ServerConfiguration: Sendable, Equatable {
     }
 
     /// What the gateway lets through in a minute; 0: any number.
-    struct Limits: Sendable, Equatable {
+    struct LimitsSettings: Sendable, Equatable {
         var loginsPerAddress = 60
         var loginsPerAccount = 12
         var registrationsPerAddress = 12
@@ -81,18 +81,18 @@ struct ServerConfiguration: Sendable, Equatable {
         var requestsPerAddress = 6_000
     }
 
-    var limits = Limits()
+    var limits = LimitsSettings()
     var roles = [RoleName.all]
-    var gateway = Gateway()
-    var peer = Peer()
-    var cluster = Cluster()
+    var gateway = GatewaySettings()
+    var peer = PeerSettings()
+    var cluster = ClusterSettings()
     var data = "./data"
-    var http = HTTP()
-    var socket = Socket()
-    var tcp = TCP()
-    var log = Log()
-    var auth = Auth()
-    var delivery = Delivery()
+    var http = HTTPSettings()
+    var socket = SocketSettings()
+    var tcp = TCPSettings()
+    var log = LogSettings()
+    var auth = AuthSettings()
+    var delivery = DeliverySettings()
     var groupMembersMax = 10_000
     var drainSeconds = 5
     var threads = 0

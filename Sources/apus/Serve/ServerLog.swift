@@ -34,7 +34,7 @@ struct ServerLogHandler: LogHandler {
     }
 
     /// Makes this the handler of every logger of the process. To be called once.
-    static func bootstrap(_ configuration: ServerConfiguration.Log) {
+    static func bootstrap(_ configuration: ServerConfiguration.LogSettings) {
         LoggingSystem.bootstrap { label in
             ServerLogHandler(label: label, level: configuration.level, format: configuration.format)
         }
