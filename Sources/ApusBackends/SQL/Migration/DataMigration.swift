@@ -153,7 +153,7 @@ public struct DataMigration: Sendable {
 /// Its signing keys, which no other server has, and its node leases, which every start of a server changes: whether the data are still
 /// those of the beginning is seen in a moment.
 extension MigrationSnapshot {
-    fileprivate var identity: String {
+    var identity: String {
         get throws { try digest(of: [rows(of: .signingKeys, after: nil), rows(of: .nodeLeases, after: nil)]) }
     }
 
@@ -168,7 +168,7 @@ extension MigrationSnapshot {
 }
 
 extension MigrationTarget {
-    fileprivate var identity: String {
+    var identity: String {
         get throws { try digest(of: [rows(of: .signingKeys), rows(of: .nodeLeases)]) }
     }
 }
