@@ -7,7 +7,7 @@ import Testing
 
 extension MySQLTests {
     /// The command itself, as a process that can be killed.
-    @Suite struct KilledMigrations {
+    @Suite struct MigrateCommands {
         private static let messages = 6_000
 
         @Test("killed again and again at any moment, the same command ends with everything moved, and no node starts before", arguments: [1, 2])
@@ -27,7 +27,7 @@ extension MySQLTests {
                         }
                     }
                     #expect(kills >= 3, "the migration was too fast to be killed")
-                    let result = try await Self.migrate(node, configuration)
+                    let result = try await Self.migrate(node, configuration, ["--json"])
                     #expect(result.exit == .code(0), "\(result.errors)")
                     #expect(result.output.contains("\"equal\":true") && result.output.contains("\"finished\":true"))
                     let store = try await MySQLStore(configuration: configuration)
@@ -39,15 +39,33 @@ extension MySQLTests {
             }
         }
 
-        private static func arguments(_ node: SingleNode) -> [String] { ["migrate", "--from", "sqlite:\(node.directory.path)", "--json"] }
+        @Test("--verify-only says 65 and where, when a row was tampered with, and changes nothing")
+        func tampered() async throws {
+            try await Migrating.withNodeAndDatabase { node, configuration in
+                #expect(try await Self.migrate(node, configuration).exit == .code(0))
+                let connection = try MySQLConnection(configuration, .write)
+                try connection.run("UPDATE entry SET body = 'forged' WHERE conversation = 1000 AND seq = 3")
+                try connection.run("COMMIT")
+                for _ in 0..<2 {
+                    let result = try await Self.migrate(node, configuration, ["--verify-only"])
+                    #expect(result.exit == .code(65))
+                    #expect(result.output.contains("NOT EQUAL, first at conversation=1000 seq=3"))
+                    #expect(result.errors.contains("not equal"))
+                }
+            }
+        }
+
+        private static func arguments(_ node: SingleNode) -> [String] { ["migrate", "--from", "sqlite:\(node.directory.path)"] }
 
         private static func environment(_ configuration: MySQLConfiguration) -> [String: String] {
             ["APUS_CLUSTER_STORE": "mysql://\(configuration.user):\(configuration.password)@\(configuration.host):\(configuration.port)/\(configuration.database)"]
         }
 
-        private static func migrate(_ node: SingleNode, _ configuration: MySQLConfiguration) async throws -> Command.Result {
+        private static func migrate(
+            _ node: SingleNode, _ configuration: MySQLConfiguration, _ flags: [String] = []
+        ) async throws -> Command.Result {
             try await Command.run(
-                try ApusBinary.locate(), arguments(node), environment: environment(configuration), timeout: .seconds(120))
+                try ApusBinary.locate(), arguments(node) + flags, environment: environment(configuration), timeout: .seconds(120))
         }
 
         /// Returns whether it was killed, rather than done before.
