@@ -156,7 +156,10 @@ struct MigrationPlays {
         #expect(members.members.map(\.account) == before.members.members.map(\.account))
 
         // A client's own position from before: it hears of every head, whatever it had seen.
-        #expect(Set(try await sync(bobSocket, token: before.syncToken).heads.map(\.conversation)) == [before.direct.rawValue, before.group.rawValue])
+        #expect(
+            Set(try await sync(bobSocket, token: before.syncToken).heads.map(\.conversation)) == [
+                before.direct.rawValue, before.group.rawValue,
+            ])
 
         // Repetitions are answered as the first time, numbers go on.
         #expect(try await aliceSocket.say("message 7 🙂", in: before.group, clientID: "g-7") == before.acknowledged[6])

@@ -10,7 +10,9 @@ extension MySQLTests {
     @Suite struct MigrateCommands {
         private static let messages = 6_000
 
-        @Test("killed again and again at any moment, the same command ends with everything moved, and no node starts before", arguments: [1, 2])
+        @Test(
+            "killed again and again at any moment, the same command ends with everything moved, and no node starts before",
+            arguments: [1, 2])
         func kills(seed: UInt64) async throws {
             try await withTemporaryDirectory { directory in
                 let node = try await SingleNode(directory.appending(path: "data"), messages: Self.messages)
@@ -58,7 +60,10 @@ extension MySQLTests {
         private static func arguments(_ node: SingleNode) -> [String] { ["migrate", "--from", "sqlite:\(node.directory.path)"] }
 
         private static func environment(_ configuration: MySQLConfiguration) -> [String: String] {
-            ["APUS_CLUSTER_STORE": "mysql://\(configuration.user):\(configuration.password)@\(configuration.host):\(configuration.port)/\(configuration.database)"]
+            [
+                "APUS_CLUSTER_STORE":
+                    "mysql://\(configuration.user):\(configuration.password)@\(configuration.host):\(configuration.port)/\(configuration.database)"
+            ]
         }
 
         private static func migrate(
