@@ -136,9 +136,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }

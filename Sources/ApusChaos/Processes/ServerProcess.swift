@@ -187,6 +187,9 @@ public actor ServerProcess {
     /// Nil while it is stopped.
     public var processID: Int32? { current?.id }
 
+    /// False also when it has ended by itself.
+    public var isRunning: Bool { current.map { !$0.hasExited } ?? false }
+
     /// How the running life ends; nil while it is stopped.
     public func exit() async throws -> ProcessExit? { try await current?.exit.get() }
 

@@ -71,9 +71,30 @@ struct ClusterCommand: AsyncParsableCommand {
             }
             let ready = Ready(http: try await cluster.endpoints().http, nodes: nodes)
             try FileHandle.standardOutput.write(contentsOf: try encoder.encode(ready) + Data("\n".utf8))
-            await Self.untilTold()
-            StandardError.write("stopping\n")
-            try await cluster.terminateNodes()
+            try await Self.watch(cluster) {
+                await Self.untilTold()
+                StandardError.write("stopping\n")
+            }
+        }
+    }
+
+    /// Stops the nodes after `body`, and says meanwhile which of them ended otherwise. It is not started again: whoever tries a cluster out
+    /// wants to see what happens.
+    private static func watch(_ cluster: LocalCluster, until body: () async -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for node in cluster.nodes {
+                group.addTask {
+                    // Ends with the node, whoever ended it.
+                    guard let exit = try await node.process.exit(), !Task.isCancelled else { return }
+                    StandardError.write("\(node.name) ended with \(exit)\n\(node.process.log.tail(lines: 5))\n")
+                }
+            }
+            await body()
+            group.cancelAll()
+            do { try await cluster.terminateNodes() } catch {
+                await cluster.killNodes()
+                throw error
+            }
         }
     }
 

@@ -196,7 +196,7 @@ struct SocketAllocationTests {
         var (allocation, random) = (SocketAllocation(policy: policy), SeededRandom(1))
         allocation.update([Self.node(1), Self.node(2, load: 1_000), Self.node(3, weight: 0)], at: now)
         let dead = Self.node(1).socketURL
-        for account in 0..<50 {
+        for account in 0..<UInt64(50) {
             #expect(allocation.allocate(for: AccountID(account), avoiding: dead, at: now, using: &random)?.id.number == 2)
         }
         allocation.update([Self.node(1), Self.node(3, weight: 0)], at: now)
