@@ -29,7 +29,7 @@ public enum ClusterChaos {
         let cluster: LocalCluster
         let server: URL
 
-        func strike(using random: inout SeededGenerator) async throws -> Fault {
+        func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
             let kind = Kind.draw.randomElement(using: &random) ?? .nodeKilled
             let node = cluster.nodes.randomElement(using: &random)
             let pause = Duration.milliseconds(Int.random(in: 1_000...5_000, using: &random))

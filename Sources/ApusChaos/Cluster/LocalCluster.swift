@@ -26,10 +26,11 @@ public actor LocalCluster {
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
-        public static let forTests =
-            [
-                "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
+        public static let forTests = withoutLimits + ["--drain-seconds", "1"]
+
+        public static let withoutLimits = [
+            "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
+        ].flatMap { ["--limits-\($0)", "0"] }
     }
 
     /// One process of Apus.

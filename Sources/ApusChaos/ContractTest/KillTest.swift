@@ -18,7 +18,7 @@ public enum KillTest {
         let process: ServerProcess
         let server: URL
 
-        func strike(using random: inout SeededGenerator) async throws -> Fault {
+        func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
             let isCutOff = Int.random(in: 0..<4, using: &random) == 0
             let afterStart = Duration.milliseconds(Int.random(in: 0...400, using: &random))
             await process.kill()
