@@ -36,9 +36,8 @@ public enum RollingRestart {
         func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
             let node = cluster.nodes[number % cluster.nodes.count]
             let began = ContinuousClock.now
-            try await node.process.terminate()
-            try await node.process.start()
-            return Fault(description: "restart of \(node.role)", recovery: .now - began)
+            try await node.process.restart()
+            return Fault(kind: "restart of \(node.role)", detail: node.name, recovery: .now - began)
         }
 
         func restart() async throws {

@@ -4,9 +4,11 @@ import Foundation
 /// One thing that was done to the servers.
 public struct Fault: Sendable {
     /// `kill -9 of socket`.
-    public var description: String
+    public var kind: String
+    /// Which one, for how long.
+    public var detail = ""
     /// From the repair (the start of what was killed) until it was ready again.
-    public var recovery: Duration
+    public var recovery = Duration.zero
 }
 
 /// What happens to servers while a contract test runs against them.
@@ -144,7 +146,9 @@ public struct ContractTest: Sendable {
             let fault = try await disturbance.strike(number, using: &random)
             faults.append(fault)
             await recorder.endedFault()
-            report("\(number + 1) of \(options.faults), \(fault.description): \(await state)")
+            report(
+                "\(number + 1) of \(options.faults), \([fault.kind, fault.detail].filter { !$0.isEmpty }.joined(separator: ": ")); \(await state)"
+            )
         }
         return faults
     }

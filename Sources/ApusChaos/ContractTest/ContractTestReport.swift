@@ -35,6 +35,8 @@ public struct ContractTestReport: Codable, Sendable {
     public var slowestDelivery: String?
     /// Kinds of faults that could not be made here, and why.
     public var leftOut: [String: String] = [:]
+    /// Nodes that ended without being told to, by role and how they ended: one that lost its node number has to.
+    public var endedByThemselves: [String: Int] = [:]
     public var seconds: Double
     /// Empty: every promise was kept.
     public var violations: [String]
@@ -44,7 +46,7 @@ public struct ContractTestReport: Codable, Sendable {
         problems: [String]
     ) {
         seed = options.seed
-        self.faults = Dictionary(grouping: faults, by: \.description).mapValues { faults in
+        self.faults = Dictionary(grouping: faults, by: \.kind).mapValues { faults in
             let recoveries = faults.map { Int($0.recovery / .milliseconds(1)) }.sorted()
             return FaultSummary(
                 count: recoveries.count, recoveryMedianMilliseconds: recoveries[recoveries.count / 2],
@@ -78,9 +80,10 @@ extension ContractTestReport: CustomStringConvertible {
             return "  \(summary.count) × \(kind)" + (summary.recoveryMaxMilliseconds > 0 ? ": \(times)" : "")
         }
         let missing = leftOut.sorted { $0.key < $1.key }.map { "  left out: \($0.key): \($0.value)" }
+        let ended = endedByThemselves.sorted { $0.key < $1.key }.map { "  \($0.value) × ended by itself: \($0.key)" }
         return """
             \(faultCount) faults in \(seconds) s, seed \(seed)
-            \((kinds + missing).joined(separator: "\n"))
+            \((kinds + ended + missing).joined(separator: "\n"))
             \(acknowledged) acknowledgements, \(conflictsRefused) conflicts refused, \(reconnects) times a client came online
             \(entries) entries in \(conversations) conversations, seen \(entriesSeen) times by readers
             send to acknowledgement, undisturbed: \(acknowledgement.calm)

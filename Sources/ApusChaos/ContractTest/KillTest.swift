@@ -25,7 +25,7 @@ public enum KillTest {
             if isCutOff { try await killWhileStarting(after: afterStart) }
             let began = ContinuousClock.now
             try await process.start()
-            return Fault(description: isCutOff ? "kill -9, and again while it starts" : "kill -9", recovery: .now - began)
+            return Fault(kind: isCutOff ? "kill -9, and again while it starts" : "kill -9", recovery: .now - began)
         }
 
         /// A start that is cut off in the middle of recovering what the kill before left.
