@@ -13,6 +13,8 @@ public actor LocalCluster {
         public var gateway: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
+        /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
+        public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
@@ -26,10 +28,11 @@ public actor LocalCluster {
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
-        public static let forTests =
-            [
-                "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
+        public static let forTests = withoutLimits + ["--drain-seconds", "1"]
+
+        public static let withoutLimits = [
+            "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
+        ].flatMap { ["--limits-\($0)", "0"] }
     }
 
     /// One process of Apus.
@@ -38,12 +41,15 @@ public actor LocalCluster {
         public var name: String
         public var role: String
         public var process: ServerProcess
+        /// In a cluster with a network.
+        public var place: ClusterNetwork.Place?
     }
 
     public nonisolated let mariaDB: MariaDBServer
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
     public nonisolated let zooKeeper: MiddlewareProcess
+    public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -70,7 +76,11 @@ public actor LocalCluster {
         }
     }
 
-    private init(mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nodes: [Node]) {
+    private init(
+        mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, network: ClusterNetwork?,
+        nodes: [Node]
+    ) {
+        self.network = network
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
@@ -85,38 +95,53 @@ public actor LocalCluster {
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             return folder
         }
-        let redisPort = try await MiddlewareProcess.freePort()
-        let zooKeeperPort = try await MiddlewareProcess.freePort()
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
-        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
-        let mariaDB: MariaDBServer
+        let free = try await MiddlewareProcess.lastingPorts(3)
+        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
+        let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
+        let host = network?.hub ?? "127.0.0.1"
+        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: ports.redis, address: network?.hub))
+        let zooKeeper = MiddlewareProcess(
+            try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: ports.registry, isOpen: network != nil))
+        let environment = [
+            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)", "APUS_CLUSTER_REGISTRY": "zookeeper://\(host):\(ports.registry)/apus",
+            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+        ]
+        var started = [redis, zooKeeper]
         do {
             try await zooKeeper.start()
             try await redis.start()
-            mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
+            let mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: ports.store, address: network?.hub)
+            started.append(mariaDB.process)
+            let nodes = try await makeNodes(
+                options, directory: directory, network: network,
+                environment: environment.merging(["APUS_CLUSTER_STORE": mariaDB.url()]) { $1 })
+            return LocalCluster(
+                mariaDB: mariaDB, redis: redis, redisPort: ports.redis, zooKeeper: zooKeeper, network: network, nodes: nodes)
         } catch {
-            for process in [redis, zooKeeper] { await process.kill() }
+            for process in started { await process.kill() }
+            await network?.end()
             throw error
         }
-        let environment = [
-            "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
-            "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
-            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]
+    }
+
+    private static func makeNodes(
+        _ options: Options, directory: URL, network: ClusterNetwork?, environment: [String: String]
+    ) async throws -> [Node] {
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
                 var listeners = options.settings
                 if role == "gateway", number == 0, let gateway = options.gateway { listeners += ["--gateway", gateway] }
                 let name = "\(role) \(number + 1)"
-                let process = ServerProcess(
-                    try .init(
-                        binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment),
-                    data: directory.appending(path: name.replacing(" ", with: "-")))
-                nodes.append(Node(name: name, role: role, process: process))
+                var process = try ServerProcess.Options(
+                    binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment)
+                let place = try await network?.addNode()
+                if let place { (process.host, process.launcher) = (place.address, place.launcher) }
+                let data = directory.appending(path: name.replacing(" ", with: "-"))
+                nodes.append(Node(name: name, role: role, process: ServerProcess(process, data: data), place: place))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nodes: nodes)
+        return nodes
     }
 
     // MARK: Nodes
@@ -136,9 +161,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }
@@ -160,5 +185,6 @@ public actor LocalCluster {
     private func end() async {
         await killNodes()
         for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        await network?.end()
     }
 }
