@@ -13,23 +13,29 @@ public actor LocalCluster {
         public var gateway: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
+        /// Nil: MariaDB and ZooKeeper of its own.
+        public var shared: SharedServers?
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
-            settings: [String] = [], gateway: String? = nil, directory: URL? = nil
+            settings: [String] = [], gateway: String? = nil, directory: URL? = nil, shared: SharedServers? = nil
         ) throws {
             self.nodes = nodes
             self.binary = try binary ?? ApusBinary.locate()
             self.settings = settings
             self.gateway = gateway
             self.directory = directory
+            self.shared = shared
         }
 
-        /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
-        public static let forTests =
+        /// Settings by which nobody is held back by limits.
+        public static let unlimited =
             [
                 "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
+            ].flatMap { ["--limits-\($0)", "0"] }
+
+        /// Settings of a cluster that is tested: no limits, and nobody waits for a drain.
+        public static let forTests = unlimited + ["--drain-seconds", "1"]
     }
 
     /// One process of Apus.
@@ -40,12 +46,15 @@ public actor LocalCluster {
         public var process: ServerProcess
     }
 
-    public nonisolated let mariaDB: MariaDBServer
+    public nonisolated let servers: ClusterServers
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
-    public nonisolated let zooKeeper: MiddlewareProcess
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
+    private let shared: SharedServers?
+
+    public nonisolated var mariaDB: MariaDBServer { servers.mariaDB }
+    public nonisolated var zooKeeper: MiddlewareProcess { servers.zooKeeper }
 
     /// The order in which nodes start: each can ask those before it.
     private static let startOrder = ["auth", "user", "web", "socket", "gateway", "all"]
@@ -70,39 +79,36 @@ public actor LocalCluster {
         }
     }
 
-    private init(mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nodes: [Node]) {
-        self.mariaDB = mariaDB
+    private init(servers: ClusterServers, redis: MiddlewareProcess, redisPort: Int, nodes: [Node], shared: SharedServers?) {
+        self.servers = servers
         self.redis = redis
         self.redisPort = redisPort
-        self.zooKeeper = zooKeeper
         self.nodes = nodes
+        self.shared = shared
     }
 
     /// The servers run, the nodes do not yet.
     private static func make(_ options: Options, directory: URL) async throws -> LocalCluster {
-        func folder(_ name: String) throws -> URL {
-            let folder = directory.appending(path: name)
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-            return folder
-        }
-        let redisPort = try await MiddlewareProcess.freePort()
-        let zooKeeperPort = try await MiddlewareProcess.freePort()
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
-        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
-        let mariaDB: MariaDBServer
+        let redisFolder = directory.appending(path: "redis")
+        try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
+        let redisPort = try await RedisServer.freePort()
+        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: redisPort))
+        let servers: ClusterServers
         do {
-            try await zooKeeper.start()
             try await redis.start()
-            mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
+            if let shared = options.shared {
+                servers = try await shared.part()
+            } else {
+                servers = try await ClusterServers.start(in: directory)
+            }
         } catch {
-            for process in [redis, zooKeeper] { await process.kill() }
+            await redis.kill()
             throw error
         }
-        let environment = [
-            "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
-            "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
+        let environment = servers.environment.merging([
+            "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
             "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]
+        ]) { _, new in new }
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
@@ -116,7 +122,7 @@ public actor LocalCluster {
                 nodes.append(Node(name: name, role: role, process: process))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nodes: nodes)
+        return LocalCluster(servers: servers, redis: redis, redisPort: redisPort, nodes: nodes, shared: options.shared)
     }
 
     // MARK: Nodes
@@ -159,6 +165,12 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        await redis.kill()
+        if let shared {
+            // What is left of it is gone with the server.
+            try? await shared.takeBack(servers)
+        } else {
+            await servers.kill()
+        }
     }
 }

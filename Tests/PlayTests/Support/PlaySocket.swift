@@ -47,9 +47,13 @@ final class PlaySocket: Sendable {
         self.inbox = inbox
     }
 
-    /// Connects, upgrade included. Nothing has been said yet.
-    static func open(_ carrier: Carrier, _ endpoints: ServerProcess.Endpoints) async throws -> PlaySocket {
-        let address = carrier == .tcp ? endpoints.tcp : endpoints.socket
+    /// Connects to this node, upgrade included. Nothing has been said yet.
+    static func open(_ carrier: Carrier, _ node: ServerProcess.Endpoints) async throws -> PlaySocket {
+        try await open(carrier, address: carrier == .tcp ? node.tcp : node.socket)
+    }
+
+    /// - Parameter address: `HOST:PORT` of the listener for this carrier.
+    static func open(_ carrier: Carrier, address: String) async throws -> PlaySocket {
         guard let colon = address.lastIndex(of: ":"), let port = Int(address[address.index(after: colon)...]) else {
             throw Unexpected(description: "\(address) is no HOST:PORT")
         }

@@ -19,7 +19,7 @@ struct Terminal {
     ) async throws -> Result {
         let home = FileManager.default.temporaryDirectory.appending(path: "apus-home-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: home) }
-        return try await story(Terminal(server: "http://\(play.endpoints.http)", home: home))
+        return try await story(Terminal(server: "http://\(play.http)", home: home))
     }
 
     /// Runs a command of this person to its end.
