@@ -61,12 +61,13 @@ final class RunningCommand: Sendable {
     /// Standard output, line by line, as it comes. For one reader.
     let lines: AsyncStream<String>
     private let process: Process
-    private let input = Pipe()
+    private let input: Pipe
     private let ended: Task<Terminal.Ended, Never>
 
     fileprivate init(_ process: Process) throws {
         self.process = process
-        let (output, errors) = (Pipe(), Pipe())
+        let (input, output, errors) = Spawning.alone { (Pipe(), Pipe(), Pipe()) }
+        self.input = input
         process.standardInput = input
         process.standardOutput = output
         process.standardError = errors
@@ -79,7 +80,7 @@ final class RunningCommand: Sendable {
         self.lines = lines
         let (outputs, wholeOutput) = AsyncStream.makeStream(of: Data.self)
         let (complaints, wholeErrors) = AsyncStream.makeStream(of: Data.self)
-        try process.run()
+        try Spawning.alone { try process.run() }
         Self.read(output, line: line, whole: wholeOutput)
         Self.read(errors, line: nil, whole: wholeErrors)
         ended = Task {
