@@ -20,8 +20,10 @@ extension Plays {
                 #expect(promised.seq == 0 && promised.deliverAt == due)
 
                 try await play.restart(end)
+                // It may have gone out while nobody was connected, if the start took that long.
                 let listening = try await bobDevice.connect()
-                let entry = try await listening.nextEntry()
+                if try await bobDevice.history(of: room).isEmpty { #expect(try await listening.nextEntry().id == promised.id) }
+                let entry = try #require(try await bobDevice.history(of: room).first)
                 #expect(entry.body == "later" && entry.id == promised.id && entry.seq == 1)
                 #expect(entry.at >= due)
                 // The same send again is answered, not done, again.

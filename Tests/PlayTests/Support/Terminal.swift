@@ -45,6 +45,11 @@ struct Terminal {
         try await must(person, arguments, input: "\(Person.password)\n")
     }
 
+    func login(_ person: String) async throws {
+        let arguments = ["login", "--server", server, "--username", person, "--password-stdin"]
+        try await must(person, arguments, input: "\(Person.password)\n")
+    }
+
     /// Starts a command that goes on until it is stopped.
     func start(_ person: String, _ arguments: [String]) throws -> RunningCommand {
         let process = Process()
