@@ -87,6 +87,11 @@ extension PlaySocket {
         return entries
     }
 
+    /// The texts up to this one that others said, in the order in which they came.
+    func entries(through text: String, but person: Person) async throws -> [String] {
+        try await entries(through: text).filter { $0.kind == .text && $0.sender != person.id }.map(\.body)
+    }
+
     /// The next frame that this makes something of.
     func next<Value>(_ pick: (WireServerFrame.OneOf_Body) -> Value?) async throws -> Value {
         while true {
