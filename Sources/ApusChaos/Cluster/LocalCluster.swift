@@ -15,6 +15,8 @@ public actor LocalCluster {
         public var directory: URL?
         /// Nil: MariaDB and ZooKeeper of its own.
         public var shared: SharedServers?
+        /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
+        public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
@@ -28,14 +30,12 @@ public actor LocalCluster {
             self.shared = shared
         }
 
-        /// Settings by which nobody is held back by limits.
-        public static let unlimited =
-            [
-                "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] }
+        /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
+        public static let forTests = withoutLimits + ["--drain-seconds", "1"]
 
-        /// Settings of a cluster that is tested: no limits, and nobody waits for a drain.
-        public static let forTests = unlimited + ["--drain-seconds", "1"]
+        public static let withoutLimits = [
+            "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
+        ].flatMap { ["--limits-\($0)", "0"] }
     }
 
     /// One process of Apus.
@@ -44,11 +44,14 @@ public actor LocalCluster {
         public var name: String
         public var role: String
         public var process: ServerProcess
+        /// In a cluster with a network.
+        public var place: ClusterNetwork.Place?
     }
 
-    public nonisolated let servers: ClusterServers
+    public nonisolated let servers: ClusterMiddleware
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
+    public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
     private let shared: SharedServers?
@@ -79,7 +82,11 @@ public actor LocalCluster {
         }
     }
 
-    private init(servers: ClusterServers, redis: MiddlewareProcess, redisPort: Int, nodes: [Node], shared: SharedServers?) {
+    private init(
+        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, network: ClusterNetwork?, nodes: [Node],
+        shared: SharedServers?
+    ) {
+        self.network = network
         self.servers = servers
         self.redis = redis
         self.redisPort = redisPort
@@ -89,40 +96,58 @@ public actor LocalCluster {
 
     /// The servers run, the nodes do not yet.
     private static func make(_ options: Options, directory: URL) async throws -> LocalCluster {
+        if options.hasNetwork, options.shared != nil { throw ServerProcessError("a cluster with a network has servers of its own") }
         let redisFolder = directory.appending(path: "redis")
         try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
-        let redisPort = try await RedisServer.freePort()
-        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: redisPort))
-        let servers: ClusterServers
+        let free = try await MiddlewareProcess.lastingPorts(3)
+        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
+        let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
+        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: ports.redis, address: network?.hub))
+        var started: ClusterMiddleware?
         do {
             try await redis.start()
-            if let shared = options.shared {
-                servers = try await shared.part()
-            } else {
-                servers = try await ClusterServers.start(in: directory)
-            }
+            let servers =
+                if let shared = options.shared {
+                    try await shared.part()
+                } else {
+                    try await ClusterMiddleware.start(
+                        in: directory, storePort: ports.store, registryPort: ports.registry, address: network?.hub)
+                }
+            started = servers
+            let environment = [
+                "APUS_CLUSTER_REDIS": "redis://\(network?.hub ?? "127.0.0.1"):\(ports.redis)",
+                "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+            ]
+            let nodes = try await makeNodes(
+                options, directory: directory, network: network, environment: environment.merging(servers.environment) { $1 })
+            return LocalCluster(
+                servers: servers, redis: redis, redisPort: ports.redis, network: network, nodes: nodes, shared: options.shared)
         } catch {
+            if options.shared == nil { await started?.kill() }
             await redis.kill()
+            await network?.end()
             throw error
         }
-        let environment = servers.environment.merging([
-            "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
-            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]) { _, new in new }
+    }
+
+    private static func makeNodes(
+        _ options: Options, directory: URL, network: ClusterNetwork?, environment: [String: String]
+    ) async throws -> [Node] {
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
                 var listeners = options.settings
                 if role == "gateway", number == 0, let gateway = options.gateway { listeners += ["--gateway", gateway] }
                 let name = "\(role) \(number + 1)"
-                let process = ServerProcess(
-                    try .init(
-                        binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment),
-                    data: directory.appending(path: name.replacing(" ", with: "-")))
-                nodes.append(Node(name: name, role: role, process: process))
+                var process = try ServerProcess.Options(
+                    binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment)
+                let place = try await network?.addNode()
+                if let place { (process.host, process.launcher) = (place.address, place.launcher) }
+                let data = directory.appending(path: name.replacing(" ", with: "-"))
+                nodes.append(Node(name: name, role: role, process: ServerProcess(process, data: data), place: place))
             }
         }
-        return LocalCluster(servers: servers, redis: redis, redisPort: redisPort, nodes: nodes, shared: options.shared)
+        return nodes
     }
 
     // MARK: Nodes
@@ -142,9 +167,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }
@@ -172,5 +197,6 @@ public actor LocalCluster {
         } else {
             await servers.kill()
         }
+        await network?.end()
     }
 }

@@ -35,6 +35,17 @@ struct Play {
     /// Where HTTP goes to: `HOST:PORT`.
     let http: String
 
+    private init(ground: Ground, http: String) {
+        self.ground = ground
+        self.http = http
+    }
+
+    /// On servers that a story has started itself.
+    /// - Parameters:
+    ///   - server: the one that can be restarted.
+    ///   - endpoints: where HTTP goes to.
+    init(server: ServerProcess, endpoints: ServerProcess.Endpoints) { self.init(ground: .single(server), http: endpoints.http) }
+
     /// Starts the servers with these settings, plays the story, and stops them whatever happens.
     static func run<Result: Sendable>(
         on stage: Stage, _ settings: [String] = [], drainSeconds: Int = 0, isolation: isolated (any Actor)? = #isolation,
@@ -64,7 +75,7 @@ struct Play {
         _ story: (Play, LocalCluster) async throws -> Result
     ) async throws -> Result {
         let options = try LocalCluster.Options(
-            settings: LocalCluster.Options.unlimited + ["--drain-seconds", "\(drainSeconds)"] + settings,
+            settings: LocalCluster.Options.withoutLimits + ["--drain-seconds", "\(drainSeconds)"] + settings,
             shared: SharedServersTrait.servers)
         return try await LocalCluster.with(options) { cluster in
             let play = Play(ground: .cluster(cluster), http: try await cluster.endpoints().http)

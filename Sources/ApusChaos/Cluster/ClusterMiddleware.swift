@@ -1,10 +1,11 @@
 import Foundation
 
 /// What keeps a cluster's data: MariaDB and ZooKeeper, and the part of them that is this cluster's own.
-public struct ClusterServers: Sendable {
+public struct ClusterMiddleware: Sendable {
     public let mariaDB: MariaDBServer
     public let zooKeeper: MiddlewareProcess
-    let zooKeeperPort: Int
+    /// `HOST:PORT`
+    private let registry: String
     /// Its database, and its path in ZooKeeper.
     var name = MariaDBServer.database
 
@@ -12,24 +13,27 @@ public struct ClusterServers: Sendable {
     var environment: [String: String] {
         [
             "APUS_CLUSTER_STORE": mariaDB.url(database: name),
-            "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/\(name)",
+            "APUS_CLUSTER_REGISTRY": "zookeeper://\(registry)/\(name)",
         ]
     }
 
     /// Starts both with their data in folders of `directory`. Whoever does it kills them in the end.
-    static func start(in directory: URL, syncsToDisk: Bool = true) async throws -> ClusterServers {
+    ///
+    /// - Parameter address: where they listen beside 127.0.0.1, for nodes that do not reach that.
+    static func start(
+        in directory: URL, storePort: Int, registryPort: Int, address: String? = nil, syncsToDisk: Bool = true
+    ) async throws -> ClusterMiddleware {
         let folders = try ["zookeeper", "mariadb"].map { name in
             let folder = directory.appending(path: name)
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             return folder
         }
-        let zooKeeperPort = try await MiddlewareProcess.freePort()
-        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: folders[0], port: zooKeeperPort))
+        let zooKeeper = MiddlewareProcess(
+            try ZooKeeperServer.plan(directory: folders[0], port: registryPort, isOpen: address != nil))
         do {
             try await zooKeeper.start()
-            let mariaDB = try await MariaDBServer(
-                directory: folders[1], port: try await MiddlewareProcess.freePort(), syncsToDisk: syncsToDisk)
-            return ClusterServers(mariaDB: mariaDB, zooKeeper: zooKeeper, zooKeeperPort: zooKeeperPort)
+            let mariaDB = try await MariaDBServer(directory: folders[1], port: storePort, syncsToDisk: syncsToDisk, address: address)
+            return ClusterMiddleware(mariaDB: mariaDB, zooKeeper: zooKeeper, registry: "\(address ?? "127.0.0.1"):\(registryPort)")
         } catch {
             await zooKeeper.kill()
             throw error
@@ -47,7 +51,7 @@ public struct ClusterServers: Sendable {
 /// What a cluster of these does to MariaDB or ZooKeeper themselves, it does to all.
 public actor SharedServers {
     private let directory: URL
-    private var servers: Task<ClusterServers, any Error>?
+    private var servers: Task<ClusterMiddleware, any Error>?
     private var partsGiven = 0
 
     public static func with<Result: Sendable>(
@@ -70,7 +74,7 @@ public actor SharedServers {
     private init(directory: URL) { self.directory = directory }
 
     /// An empty part for one cluster.
-    func part() async throws -> ClusterServers {
+    func part() async throws -> ClusterMiddleware {
         var part = try await running()
         partsGiven += 1
         part.name = "\(MariaDBServer.database)\(partsGiven)"
@@ -79,12 +83,17 @@ public actor SharedServers {
     }
 
     /// The cluster has ended.
-    func takeBack(_ part: ClusterServers) async throws { try await part.mariaDB.ask("DROP DATABASE \(part.name)") }
+    func takeBack(_ part: ClusterMiddleware) async throws { try await part.mariaDB.ask("DROP DATABASE \(part.name)") }
 
-    private func running() async throws -> ClusterServers {
+    private func running() async throws -> ClusterMiddleware {
         let directory = directory
         // Does not end with the test that happens to be the first.
-        let servers = servers ?? Task { try await ClusterServers.start(in: directory, syncsToDisk: false) }
+        let servers =
+            servers
+            ?? Task {
+                let ports = try await MiddlewareProcess.lastingPorts(2)
+                return try await ClusterMiddleware.start(in: directory, storePort: ports[0], registryPort: ports[1], syncsToDisk: false)
+            }
         self.servers = servers
         return try await servers.value
     }
