@@ -1,6 +1,6 @@
 import Foundation
 
-/// A whole cluster on this machine, on loopback: MariaDB, Redis, ZooKeeper, and one process for each node. Nothing of it outlives
+/// A whole cluster on this machine, on loopback: MariaDB, Redis, ZooKeeper, perhaps SeaweedFS, and one process for each node. Nothing of it outlives
 /// ``with(_:_:)``, nor the process that started it.
 public actor LocalCluster {
     public struct Options: Sendable {
@@ -11,17 +11,20 @@ public actor LocalCluster {
         public var settings: [String]
         /// Where the first gateway listens; nil: any free port.
         public var gateway: String?
+        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none.
+        public var weed: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
-            settings: [String] = [], gateway: String? = nil, directory: URL? = nil
+            settings: [String] = [], gateway: String? = nil, weed: String? = nil, directory: URL? = nil
         ) throws {
             self.nodes = nodes
             self.binary = try binary ?? ApusBinary.locate()
             self.settings = settings
             self.gateway = gateway
+            self.weed = weed
             self.directory = directory
         }
 
@@ -44,6 +47,8 @@ public actor LocalCluster {
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
     public nonisolated let zooKeeper: MiddlewareProcess
+    /// SeaweedFS; nil: the cluster has no object store.
+    public nonisolated let objects: SeaweedServer?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -70,11 +75,15 @@ public actor LocalCluster {
         }
     }
 
-    private init(mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nodes: [Node]) {
+    private init(
+        mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, objects: SeaweedServer?,
+        nodes: [Node]
+    ) {
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
         self.zooKeeper = zooKeeper
+        self.objects = objects
         self.nodes = nodes
     }
 
@@ -89,20 +98,26 @@ public actor LocalCluster {
         let zooKeeperPort = try await MiddlewareProcess.freePort()
         let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
         let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
+        let objects: SeaweedServer? = try await {
+            guard let weed = options.weed else { return nil }
+            return try await SeaweedServer(program: weed, directory: try folder("seaweed"))
+        }()
         let mariaDB: MariaDBServer
         do {
             try await zooKeeper.start()
             try await redis.start()
+            try await objects?.process.start()
             mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
         } catch {
-            for process in [redis, zooKeeper] { await process.kill() }
+            for process in [redis, zooKeeper] + (objects.map { [$0.process] } ?? []) { await process.kill() }
             throw error
         }
-        let environment = [
+        var environment = [
             "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
             "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
             "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
         ]
+        environment.merge(objects?.settings ?? [:]) { $1 }
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
@@ -116,7 +131,7 @@ public actor LocalCluster {
                 nodes.append(Node(name: name, role: role, process: process))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nodes: nodes)
+        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, objects: objects, nodes: nodes)
     }
 
     // MARK: Nodes
@@ -159,6 +174,6 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        for process in [zooKeeper, redis, mariaDB.process] + (objects.map { [$0.process] } ?? []) { await process.kill() }
     }
 }

@@ -5,10 +5,10 @@ import Foundation
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster",
-        abstract: "Run a small cluster on this machine: MariaDB, Redis, ZooKeeper and some processes of each role.",
+        abstract: "Run a small cluster on this machine: MariaDB, Redis, ZooKeeper, SeaweedFS and some processes of each role.",
         discussion: """
             For trying Apus out and for tests: everything listens on loopback, and ends with this command. Needs the programs mariadbd, \
-            redis-server and java with ZooKeeper, and a build with the trait Cluster (`make cluster` sees to both). Prints one line of \
+            redis-server and java with ZooKeeper, for the object store also weed (SeaweedFS), and a build with the trait Cluster (`make cluster` sees to both). Prints one line of \
             JSON with the one address to use.
             """)
 
@@ -35,10 +35,13 @@ struct ClusterCommand: AsyncParsableCommand {
         let roles = ["gateway", "auth", "user", "web", "socket"]
         let directory = URL(filePath: data)
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let weed = try? MiddlewareProcess.locate("weed").path
+        if weed == nil { StandardError.write("the program weed (SeaweedFS) is not installed: this cluster has no object store\n") }
         let options = try LocalCluster.Options(
             nodes: Dictionary(uniqueKeysWithValues: roles.map { ($0, each) }),
-            settings: ["--auth-password-cost", "15", "--log-level", "info"], gateway: gateway, directory: directory.absoluteURL)
-        StandardError.write("starting MariaDB, Redis, ZooKeeper and \(each) processes of each role\n")
+            settings: ["--auth-password-cost", "15", "--log-level", "info"], gateway: gateway, weed: weed,
+            directory: directory.absoluteURL)
+        StandardError.write("starting MariaDB, Redis, ZooKeeper\(weed == nil ? "" : ", SeaweedFS") and \(each) processes of each role\n")
         try await LocalCluster.with(options) { cluster in
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
