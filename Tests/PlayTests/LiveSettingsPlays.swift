@@ -41,7 +41,7 @@ struct LiveSettingsPlays {
             let unlimited = ["--limits-logins-per-address", "0", "--limits-logins-per-account", "0"]
             try await servers.withNode(["--roles", "all", "--log-level", "notice"] + unlimited) { node, start in
                 let client = Client(gateway: try await start.value.gateway)
-                for _ in 0..<40 { #expect(try await client.login().status == 401) }
+                for _ in 0..<40 { #expect(try await client.login().status == 400) }
                 #expect(try await client.login().allowedOrigin == "*")
                 #expect(!node.log.text.contains(" debug "))
 
@@ -60,7 +60,7 @@ struct LiveSettingsPlays {
                 #expect(try await client.login().status == 429)
 
                 try await servers.write("log: {level: debug}\n")
-                try await eventually("the limit is lifted") { try await client.login().status == 401 }
+                try await eventually("the limit is lifted") { try await client.login().status == 400 }
                 #expect(try await client.login().allowedOrigin == "*")
                 try await node.terminate()
             }

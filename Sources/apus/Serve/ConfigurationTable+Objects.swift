@@ -3,7 +3,7 @@ extension ConfigurationKey {
     static let objects: [ConfigurationKey] = [
         .text(
             "objects.store", \.objects.store, placeholder: "URL",
-            permitted: "s3://BUCKET?endpoint=https://HOST:PORT&region=NAME&style=path|host&ca=FILE, or empty",
+            permitted: "s3://BUCKET?endpoint=https://HOST:PORT&region=NAME&style=path (or host)&ca=FILE, or empty",
             "Where media are kept; empty: files in the data directory of a single node, none in a cluster."
         ) { $0.isEmpty || $0.hasPrefix("s3://") },
         .text(
