@@ -11,28 +11,39 @@ public actor LocalCluster {
         public var settings: [String]
         /// Where the first gateway listens; nil: any free port.
         public var gateway: String?
-        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none.
+        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none. Not with ``hasNetwork``.
         public var weed: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
+        /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
+        public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
-            settings: [String] = [], gateway: String? = nil, weed: String? = nil, directory: URL? = nil
+            settings: [String] = [], gateway: String? = nil, directory: URL? = nil
         ) throws {
             self.nodes = nodes
             self.binary = try binary ?? ApusBinary.locate()
             self.settings = settings
             self.gateway = gateway
-            self.weed = weed
             self.directory = directory
         }
 
+        /// Not running yet.
+        fileprivate func objectStore(in folder: () throws -> URL) async throws -> SeaweedServer? {
+            guard let weed else { return nil }
+            guard !hasNetwork else {
+                throw ServerProcessError("nodes with addresses of their own cannot reach an object store on loopback")
+            }
+            return try await SeaweedServer(program: weed, directory: try folder())
+        }
+
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
-        public static let forTests =
-            [
-                "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
+        public static let forTests = withoutLimits + ["--drain-seconds", "1"]
+
+        public static let withoutLimits = [
+            "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
+        ].flatMap { ["--limits-\($0)", "0"] }
     }
 
     /// One process of Apus.
@@ -41,6 +52,8 @@ public actor LocalCluster {
         public var name: String
         public var role: String
         public var process: ServerProcess
+        /// In a cluster with a network.
+        public var place: ClusterNetwork.Place?
     }
 
     public nonisolated let mariaDB: MariaDBServer
@@ -49,6 +62,7 @@ public actor LocalCluster {
     public nonisolated let zooKeeper: MiddlewareProcess
     /// SeaweedFS; nil: the cluster has no object store.
     public nonisolated let objects: SeaweedServer?
+    public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -77,8 +91,9 @@ public actor LocalCluster {
 
     private init(
         mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, objects: SeaweedServer?,
-        nodes: [Node]
+        network: ClusterNetwork?, nodes: [Node]
     ) {
+        self.network = network
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
@@ -94,44 +109,57 @@ public actor LocalCluster {
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             return folder
         }
-        let redisPort = try await MiddlewareProcess.freePort()
-        let zooKeeperPort = try await MiddlewareProcess.freePort()
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
-        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
-        let objects: SeaweedServer? = try await {
-            guard let weed = options.weed else { return nil }
-            return try await SeaweedServer(program: weed, directory: try folder("seaweed"))
-        }()
-        let mariaDB: MariaDBServer
+        let objects = try await options.objectStore { try folder("seaweed") }
+        let free = try await MiddlewareProcess.lastingPorts(3)
+        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
+        let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
+        let host = network?.hub ?? "127.0.0.1"
+        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: ports.redis, address: network?.hub))
+        let zooKeeper = MiddlewareProcess(
+            try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: ports.registry, isOpen: network != nil))
+        var environment = [
+            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)", "APUS_CLUSTER_REGISTRY": "zookeeper://\(host):\(ports.registry)/apus",
+            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+        ]
+        environment.merge(objects?.settings ?? [:]) { $1 }
+        var started = [redis, zooKeeper] + (objects.map { [$0.process] } ?? [])
         do {
             try await zooKeeper.start()
             try await redis.start()
             try await objects?.process.start()
-            mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
+            let mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: ports.store, address: network?.hub)
+            started.append(mariaDB.process)
+            let nodes = try await makeNodes(
+                options, directory: directory, network: network,
+                environment: environment.merging(["APUS_CLUSTER_STORE": mariaDB.url()]) { $1 })
+            return LocalCluster(
+                mariaDB: mariaDB, redis: redis, redisPort: ports.redis, zooKeeper: zooKeeper, objects: objects, network: network,
+                nodes: nodes)
         } catch {
-            for process in [redis, zooKeeper] + (objects.map { [$0.process] } ?? []) { await process.kill() }
+            for process in started { await process.kill() }
+            await network?.end()
             throw error
         }
-        var environment = [
-            "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
-            "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
-            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]
-        environment.merge(objects?.settings ?? [:]) { $1 }
+    }
+
+    private static func makeNodes(
+        _ options: Options, directory: URL, network: ClusterNetwork?, environment: [String: String]
+    ) async throws -> [Node] {
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
                 var listeners = options.settings
                 if role == "gateway", number == 0, let gateway = options.gateway { listeners += ["--gateway", gateway] }
                 let name = "\(role) \(number + 1)"
-                let process = ServerProcess(
-                    try .init(
-                        binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment),
-                    data: directory.appending(path: name.replacing(" ", with: "-")))
-                nodes.append(Node(name: name, role: role, process: process))
+                var process = try ServerProcess.Options(
+                    binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment)
+                let place = try await network?.addNode()
+                if let place { (process.host, process.launcher) = (place.address, place.launcher) }
+                let data = directory.appending(path: name.replacing(" ", with: "-"))
+                nodes.append(Node(name: name, role: role, process: ServerProcess(process, data: data), place: place))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, objects: objects, nodes: nodes)
+        return nodes
     }
 
     // MARK: Nodes
@@ -151,9 +179,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }
@@ -174,6 +202,8 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process] + (objects.map { [$0.process] } ?? []) { await process.kill() }
+        for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        await objects?.process.kill()
+        await network?.end()
     }
 }

@@ -58,6 +58,8 @@ struct Node {
         services += cluster?.services ?? []
         if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
             try addRoles(verifier: trust.verifier, keyRing: trust.keyRing, cluster: cluster)
+        } else {
+            addDeparture()
         }
         if let registry = shared.registry, let http, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
         addUpkeep()
@@ -136,8 +138,9 @@ struct Node {
         services.append(service)
         listeners.http = service.address
         live.follow { service.corsOrigins.set($0.httpConfiguration.corsOrigins) }
-        guard let socket else { return }
+        guard let socket else { return addDeparture() }
         if cluster != nil { try addPeerListener(verifier) }
+        addDeparture()
         services.append(socket)
         listeners.socket = socket.webSocketAddress
         listeners.tcp = socket.tcpAddress
@@ -221,6 +224,11 @@ struct Node {
             group: loops, logger: logger)
         services += [inbox, listener] as [any Service]
         listeners.peer = listener.address
+    }
+
+    /// After its sessions, before the listener of those who hand over to them.
+    private mutating func addDeparture() {
+        if let registry = shared.registry { services.append(Departure(registry: registry, logger: Logger(label: "apus.announcer"))) }
     }
 
     private mutating func addGateway(_ registry: any NodeRegistry, _ http: HTTPClient, _ verifier: JWTVerifier) {
