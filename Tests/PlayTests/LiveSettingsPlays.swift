@@ -66,4 +66,41 @@ struct LiveSettingsPlays {
             }
         }
     }
+
+    @Test("The sizes of groups and pages, the device policy and the number of connections follow it too")
+    func roles() async throws {
+        try await ClusterServers.with { servers in
+            try await servers.startAll()
+            try await servers.withNode(["--roles", "all"]) { node, start in
+                let play = Play(server: node, endpoints: try await start.value)
+                let (alice, device, socket) = try await play.connect("alice")
+                let others = [try await play.register("bob"), try await play.register("carol")]
+                let room = try await device.group("before", others)
+                for number in 1...3 { _ = try await socket.say("message \(number)", in: room, clientID: "m-\(number)") }
+                func pageSize() async throws -> Int {
+                    let page: EntryPage = try await play.call(
+                        .GET, "\(HTTPPath.conversations)/\(room)/entries?from=1&limit=200", token: device.token)
+                    return page.entries.count
+                }
+                #expect(try await pageSize() > 2)
+
+                try await servers.write(
+                    """
+                    group: {members-max: 2}
+                    delivery: {page-entries-max: 1}
+                    socket: {connections-max: 1}
+                    auth: {device-policy: single-kick}
+                    """)
+                try await eventually("pages have one entry") { try await pageSize() == 1 }
+                let refusal = await #expect(throws: Play.Refusal.self) { try await device.group("after", others) }
+                #expect(refusal.map { (400..<500).contains($0.status) } == true, "\(String(describing: refusal))")
+                // Whoever is in stays; another one finds no place.
+                await #expect(throws: (any Error).self) { try await device.connect() }
+                _ = try await socket.say("still here", in: room, clientID: "m-4")
+                _ = try await alice.login()
+                await #expect(throws: Play.Refusal.self) { try await play.send(.GET, HTTPPath.devices, token: device.token) }
+                try await node.terminate()
+            }
+        }
+    }
 }
