@@ -11,6 +11,8 @@ public actor LocalCluster {
         public var settings: [String]
         /// Where the first gateway listens; nil: any free port.
         public var gateway: String?
+        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none. Not with ``hasNetwork``.
+        public var weed: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
         /// Nil: MariaDB and ZooKeeper of its own.
@@ -28,6 +30,16 @@ public actor LocalCluster {
             self.gateway = gateway
             self.directory = directory
             self.shared = shared
+        }
+
+        /// Not running yet.
+        fileprivate func objectStore(in directory: URL) async throws -> SeaweedServer? {
+            guard let weed else { return nil }
+            guard !hasNetwork else {
+                throw ServerProcessError("nodes with addresses of their own cannot reach an object store on loopback")
+            }
+            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            return try await SeaweedServer(program: weed, directory: directory)
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
@@ -51,6 +63,8 @@ public actor LocalCluster {
     public nonisolated let servers: ClusterMiddleware
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
+    /// SeaweedFS; nil: the cluster has no object store.
+    public nonisolated let objects: SeaweedServer?
     public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
@@ -83,9 +97,10 @@ public actor LocalCluster {
     }
 
     private init(
-        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, network: ClusterNetwork?, nodes: [Node],
-        shared: SharedServers?
+        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, objects: SeaweedServer?, network: ClusterNetwork?,
+        nodes: [Node], shared: SharedServers?
     ) {
+        self.objects = objects
         self.network = network
         self.servers = servers
         self.redis = redis
@@ -99,6 +114,7 @@ public actor LocalCluster {
         if options.hasNetwork, options.shared != nil { throw ServerProcessError("a cluster with a network has servers of its own") }
         let redisFolder = directory.appending(path: "redis")
         try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
+        let objects = try await options.objectStore(in: directory.appending(path: "seaweed"))
         let free = try await MiddlewareProcess.lastingPorts(3)
         let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
         let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
@@ -106,6 +122,7 @@ public actor LocalCluster {
         var started: ClusterMiddleware?
         do {
             try await redis.start()
+            try await objects?.process.start()
             let servers =
                 if let shared = options.shared {
                     try await shared.part()
@@ -114,17 +131,20 @@ public actor LocalCluster {
                         in: directory, storePort: ports.store, registryPort: ports.registry, address: network?.hub)
                 }
             started = servers
-            let environment = [
+            var environment = [
                 "APUS_CLUSTER_REDIS": "redis://\(network?.hub ?? "127.0.0.1"):\(ports.redis)",
                 "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
             ]
-            let nodes = try await makeNodes(
-                options, directory: directory, network: network, environment: environment.merging(servers.environment) { $1 })
+            environment.merge(servers.environment) { $1 }
+            environment.merge(objects?.settings ?? [:]) { $1 }
+            let nodes = try await makeNodes(options, directory: directory, network: network, environment: environment)
             return LocalCluster(
-                servers: servers, redis: redis, redisPort: ports.redis, network: network, nodes: nodes, shared: options.shared)
+                servers: servers, redis: redis, redisPort: ports.redis, objects: objects, network: network, nodes: nodes,
+                shared: options.shared)
         } catch {
             if options.shared == nil { await started?.kill() }
             await redis.kill()
+            await objects?.process.kill()
             await network?.end()
             throw error
         }
@@ -191,6 +211,7 @@ public actor LocalCluster {
     private func end() async {
         await killNodes()
         await redis.kill()
+        await objects?.process.kill()
         if let shared {
             // What is left of it is gone with the server.
             try? await shared.takeBack(servers)
