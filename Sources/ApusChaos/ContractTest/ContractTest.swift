@@ -124,7 +124,8 @@ public struct ContractTest: Sendable {
             await cast.close()
             await observed
             return ContractTestReport(
-                options: options, history: history, faults: faults, timings: await recorder.timings, reconnects: await recorder.welcomes,
+                options: options, history: history, faults: faults, timings: await recorder.timings,
+                failedCalls: await recorder.failedCalls, reconnects: await recorder.welcomes,
                 duration: .now - began,
                 problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {

@@ -67,7 +67,7 @@ struct ChaosCommand: AsyncParsableCommand {
 
     private func restart(rounds: Int) async throws {
         // With the default drain: what is shown is what an operator gets.
-        let cluster = try LocalCluster.Options(nodes: nodes, settings: LocalCluster.Options.withoutLimits)
+        let cluster = try LocalCluster.Options(nodes: nodes, settings: RollingRestart.settings)
         try await options.run(faults: rounds) { options, progress in
             var options = options
             options.messagesPerSecond = rate
