@@ -31,7 +31,11 @@ struct ClusterFaults: Disturbance {
     let durations: ClusterChaos.Durations
 
     func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
-        guard let node = cluster.nodes.randomElement(using: &random) else { throw ServerProcessError("the cluster has no nodes") }
+        // As often one that holds sessions as one that does not.
+        let isSocket = Bool.random(using: &random)
+        guard let node = cluster.nodes.filter({ ($0.role == "socket") == isSocket }).randomElement(using: &random) else {
+            throw ServerProcessError("the cluster has no nodes")
+        }
         let pause = Duration.milliseconds(Int.random(in: durations.pause, using: &random))
         let down = Duration.milliseconds(Int.random(in: durations.down, using: &random))
         switch kinds[number] {
