@@ -52,6 +52,9 @@ check_system() {
         [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
         [ -x /usr/bin/redis-server ] || missing+=(redis-server)
         [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
+        # To cut nodes off from each other, in network namespaces.
+        [ -x /usr/sbin/nft ] || missing+=(nftables)
+        [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] || missing+=(iproute2)
       fi
       if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/nats-server ] || missing+=(nats-server)

@@ -30,7 +30,7 @@ public struct GatewayRole: Service {
             configuration: configuration, table: .api, upstreams: upstreams, verifier: verifier,
             limits: RequestLimits(limits: limits, limiter: limiter, fallback: fallback, logger: logger),
             own: own.router.buildResponder())
-        http = HTTPService(configuration: configuration.http, responder: responder, logger: logger)
+        http = HTTPService(configuration: configuration.http, responder: responder, readiness: readiness, logger: logger)
     }
 
     /// Where it listens, once it does.

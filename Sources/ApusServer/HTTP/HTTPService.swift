@@ -34,13 +34,14 @@ public struct HTTPService: Service {
         self.init(
             configuration: configuration,
             responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()),
-            certificate: certificate, logger: logger)
+            readiness: readiness, certificate: certificate, logger: logger)
     }
 
     /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
     ///   address, the log line, cross-origin rules, problem documents.
     init(
-        configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, certificate: TLSCertificate? = nil, logger: Logger
+        configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, readiness: Readiness,
+        certificate: TLSCertificate? = nil, logger: Logger
     ) {
         self.configuration = configuration
         corsOrigins = LiveSetting(configuration.corsOrigins)
@@ -50,6 +51,7 @@ public struct HTTPService: Service {
         let middlewares = Router(context: APIContext.self).middlewares
         middlewares.add(
             RequestPreparation(bodyBytesMax: configuration.bodyBytesMax, trustedProxies: configuration.trustedProxies))
+        middlewares.add(Farewell(readiness: readiness))
         middlewares.add(AccessLog())
         middlewares.add(CrossOrigin(origins: corsOrigins))
         middlewares.add(ProblemMiddleware())

@@ -46,6 +46,18 @@ struct RequestPreparation: RouterMiddleware {
     }
 }
 
+/// Asks clients that keep their connection to make the next one elsewhere while this process leaves: otherwise it would close the
+/// connection when it ends, perhaps at the moment of their next request, which is lost then.
+struct Farewell: RouterMiddleware {
+    let readiness: Readiness
+
+    func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
+        var response = try await next(request, context)
+        if readiness.state == .draining { response.headers[.connection] = "close" }
+        return response
+    }
+}
+
 /// One line per request, without query, headers and bodies: those may hold names, tokens and messages.
 struct AccessLog: RouterMiddleware {
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {

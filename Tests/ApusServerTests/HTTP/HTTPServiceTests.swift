@@ -224,6 +224,16 @@ struct HTTPServiceTests {
         }
     }
 
+    @Test("Clients of a server that leaves are asked not to keep their connections")
+    func farewell() async throws {
+        try await TestServer.run { server in
+            #expect(try await server.get(HTTPPath.health).headers.first(name: "Connection") != "close")
+            server.readiness.set(.draining)
+            #expect(try await server.get(HTTPPath.health).headers.first(name: "Connection") == "close")
+            #expect(try await server.get("/nowhere").headers.first(name: "Connection") == "close")
+        }
+    }
+
     @Test("An address that cannot be bound fails the start with its name")
     func addressInUse() async throws {
         try await TestServer.run { server in
