@@ -2,8 +2,9 @@ import Foundation
 
 /// A NATS server without JetStream: it keeps nothing.
 public enum NATSServer {
-    public static func plan(port: Int) -> MiddlewareProcess.Plan {
-        MiddlewareProcess.Plan(name: "NATS", program: "nats-server", arguments: ["-a", "127.0.0.1", "-p", "\(port)"]) {
+    /// - Parameter options: of the command line, beside where it listens.
+    public static func plan(port: Int, options: [String] = []) -> MiddlewareProcess.Plan {
+        MiddlewareProcess.Plan(name: "NATS", program: "nats-server", arguments: ["-a", "127.0.0.1", "-p", "\(port)"] + options) {
             await MiddlewareProcess.accepts(port: port)
         }
     }

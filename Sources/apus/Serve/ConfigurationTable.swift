@@ -3,7 +3,7 @@ import ApusServer
 
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
-    static let table: [ConfigurationKey] = listeners + socket + people + cluster + limits + operation
+    static let table: [ConfigurationKey] = listeners + encryption + socket + people + cluster + betweenNodes + limits + operation
 
     private static let listeners: [ConfigurationKey] = [
         .text(
