@@ -13,6 +13,10 @@ public actor LocalCluster {
         public var gateway: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
+        /// What hands over between socket nodes.
+        public var relay = RelayKind.peer
+        /// Whether the nodes speak TLS with each other, with certificates of an authority of the cluster's own.
+        public var isEncrypted = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
@@ -32,6 +36,10 @@ public actor LocalCluster {
             ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
     }
 
+    public enum RelayKind: Sendable {
+        case peer, nats
+    }
+
     /// One process of Apus.
     public struct Node: Sendable {
         /// `socket 2`.
@@ -44,6 +52,10 @@ public actor LocalCluster {
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
     public nonisolated let zooKeeper: MiddlewareProcess
+    /// Of ``RelayKind/nats``.
+    public nonisolated let nats: MiddlewareProcess?
+    /// Of a cluster that is encrypted.
+    public nonisolated let authority: CertificateAuthority?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -70,7 +82,12 @@ public actor LocalCluster {
         }
     }
 
-    private init(mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nodes: [Node]) {
+    private init(
+        mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nats: MiddlewareProcess?,
+        authority: CertificateAuthority?, nodes: [Node]
+    ) {
+        self.nats = nats
+        self.authority = authority
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
@@ -89,20 +106,31 @@ public actor LocalCluster {
         let zooKeeperPort = try await MiddlewareProcess.freePort()
         let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
         let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
+        let natsPort = try await MiddlewareProcess.freePort()
+        let nats = options.relay == .nats ? MiddlewareProcess(NATSServer.plan(port: natsPort)) : nil
+        let authority = options.isEncrypted ? try await CertificateAuthority(directory: try folder("certificates")) : nil
         let mariaDB: MariaDBServer
         do {
             try await zooKeeper.start()
             try await redis.start()
+            try await nats?.start()
             mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
         } catch {
-            for process in [redis, zooKeeper] { await process.kill() }
+            for process in [redis, zooKeeper, nats] { await process?.kill() }
             throw error
         }
-        let environment = [
+        var environment = [
             "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
             "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
             "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
         ]
+        if nats != nil { environment["APUS_CLUSTER_RELAY"] = "nats://127.0.0.1:\(natsPort)" }
+        if let authority {
+            let issued = try await authority.issue("node")
+            environment["APUS_CLUSTER_CERTIFICATE"] = issued.certificate
+            environment["APUS_CLUSTER_KEY"] = issued.key
+            environment["APUS_CLUSTER_AUTHORITY"] = authority.certificate
+        }
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
@@ -116,7 +144,8 @@ public actor LocalCluster {
                 nodes.append(Node(name: name, role: role, process: process))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nodes: nodes)
+        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nats: nats,
+            authority: authority, nodes: nodes)
     }
 
     // MARK: Nodes
@@ -159,6 +188,6 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        for process in [zooKeeper, redis, mariaDB.process, nats] { await process?.kill() }
     }
 }
