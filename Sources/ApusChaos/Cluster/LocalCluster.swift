@@ -56,6 +56,8 @@ public actor LocalCluster {
     public nonisolated let nats: MiddlewareProcess?
     /// Of a cluster that is encrypted.
     public nonisolated let authority: CertificateAuthority?
+    /// What makes a process a node of this cluster.
+    public nonisolated let environment: [String: String]
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -84,10 +86,11 @@ public actor LocalCluster {
 
     private init(
         mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nats: MiddlewareProcess?,
-        authority: CertificateAuthority?, nodes: [Node]
+        authority: CertificateAuthority?, environment: [String: String], nodes: [Node]
     ) {
         self.nats = nats
         self.authority = authority
+        self.environment = environment
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
@@ -145,7 +148,7 @@ public actor LocalCluster {
             }
         }
         return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nats: nats,
-            authority: authority, nodes: nodes)
+            authority: authority, environment: environment, nodes: nodes)
     }
 
     // MARK: Nodes

@@ -85,7 +85,7 @@ public actor ServerProcess {
     private let options: Options
     private var state = State.stopped
     /// Of the last start; the next one listens there again.
-    private(set) var endpoints: Endpoints?
+    public private(set) var endpoints: Endpoints?
 
     /// Starts a server, hands it over, and kills it if `body` left it running, also when the task is cancelled.
     public static func with<Result>(
