@@ -55,6 +55,7 @@ check_system() {
       fi
       if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/nats-server ] || missing+=(nats-server)
+        command -v openssl >/dev/null || missing+=(openssl)
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
       fi
       [ ${#missing[@]} -eq 0 ] && return

@@ -78,7 +78,8 @@ struct TLSPlays {
             try await Terminal.with(server: server.absoluteString) { terminal in
                 let register = ["register", "--username", "alice", "--password-stdin", "--server"]
                 for (address, trust, reason) in [
-                    (server.absoluteString, [], "certificate"), (server.absoluteString, ["--ca", authorities.second.certificate], "certificate"),
+                    (server.absoluteString, [], "certificate"),
+                    (server.absoluteString, ["--ca", authorities.second.certificate], "certificate"),
                     (server.absoluteString.replacing("https:", with: "http:"), ["--ca", authorities.first.certificate], "reached"),
                 ] {
                     let ended = try await terminal.run("alice", register + [address] + trust, input: "\(Person.password)\n")
@@ -130,7 +131,9 @@ struct TLSPlays {
     func badFiles() async throws {
         try await Authorities.with { authorities in
             let files = authorities.files
-            for (certificate, key) in [(files.certificate, "/nowhere/server.key"), (files.key, files.key), (files.certificate, files.certificate)] {
+            for (certificate, key) in [
+                (files.certificate, "/nowhere/server.key"), (files.key, files.key), (files.certificate, files.certificate),
+            ] {
                 let error = await #expect(throws: ServerProcessError.self) {
                     try await ServerProcess.with(try .init(arguments: ["--tls-certificate", certificate, "--tls-key", key])) { _, _ in }
                 }

@@ -157,7 +157,8 @@ final class NATSConnection: @unchecked Sendable {
         guard status != NATS_OK else { return }
         var last = status
         let detail = nats_GetLastError(&last).map { String(cString: $0) } ?? ""
-        throw ApusError(.unavailable, "NATS, \(what): \(String(cString: natsStatus_GetText(status)))\(detail.isEmpty ? "" : " (\(detail))")")
+        throw ApusError(
+            .unavailable, "NATS, \(what): \(String(cString: natsStatus_GetText(status)))\(detail.isEmpty ? "" : " (\(detail))")")
     }
 
     private static func withCStrings(_ texts: [String], _ body: (UnsafeMutablePointer<UnsafePointer<CChar>?>) throws -> Void) throws {

@@ -104,7 +104,7 @@ public final class NATSRelay: Relay, Service {
     private static func log(_ event: NATSConnection.Event, _ logger: Logger, _ end: AsyncStream<Never>.Continuation) {
         switch event {
         case .connected: logger.info("connected to NATS")
-        case .disconnected(let reason): 
+        case .disconnected(let reason):
             logger.warning("NATS is away; the sweep finds what is not handed over", metadata: ["reason": "\(reason)"])
         case .failed(let reason): logger.warning("NATS complains", metadata: ["reason": "\(reason)"])
         case .closed(let reason):

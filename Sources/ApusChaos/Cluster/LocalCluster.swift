@@ -147,7 +147,8 @@ public actor LocalCluster {
                 nodes.append(Node(name: name, role: role, process: process))
             }
         }
-        return LocalCluster(mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nats: nats,
+        return LocalCluster(
+            mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nats: nats,
             authority: authority, environment: environment, nodes: nodes)
     }
 

@@ -16,7 +16,8 @@ struct Dialer: Sendable {
     let tls: TLSConfiguration
 
     init(
-        group: any EventLoopGroup = .singletonMultiThreadedEventLoopGroup, timeout: Duration, tls: TLSConfiguration = .makeClientConfiguration()
+        group: any EventLoopGroup = .singletonMultiThreadedEventLoopGroup, timeout: Duration,
+        tls: TLSConfiguration = .makeClientConfiguration()
     ) {
         self.group = group
         self.timeout = timeout

@@ -36,7 +36,8 @@ struct ServerAddress: Sendable, Hashable {
                 throw ApusError(.badAnswer, "\(tcp) is not host:port")
             }
             let host = tcp[..<colon].trimmingPrefix("[")
-            self.init(host: String(host.hasSuffix("]") ? host.dropLast() : host), port: port,
+            self.init(
+                host: String(host.hasSuffix("]") ? host.dropLast() : host), port: port,
                 isEncrypted: node.isTCPEncrypted, carrier: .tcp)
         case .webSocket, .webSocketJSON:
             guard let url = URLComponents(string: node.url), let scheme = url.scheme?.lowercased(), ["ws", "wss"].contains(scheme),

@@ -16,7 +16,8 @@ final class NodeGuard: ChannelInboundHandler, RemovableChannelHandler {
         if case .head(let head) = unwrapInboundIn(data) { isRefused = !isAdmitted(head.path ?? "", context) }
         guard isRefused else { return context.fireChannelRead(data) }
         guard case .end = unwrapInboundIn(data) else { return }
-        context.write(wrapOutboundOut(.head(.init(status: .forbidden, headerFields: [.contentLength: "0", .connection: "close"]))), promise: nil)
+        context.write(
+            wrapOutboundOut(.head(.init(status: .forbidden, headerFields: [.contentLength: "0", .connection: "close"]))), promise: nil)
         let channel = context.channel
         context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
     }

@@ -27,7 +27,8 @@ public final class ServiceTokenSource: PeerTokenSource {
     ///   - certificate: for `https` endpoints of the cluster's own.
     ///   - timeout: for each of them.
     public init(
-        clientID: String, secret: String, http: HTTPClient, certificate: ClusterCertificate? = nil, timeout: Duration = .seconds(5), clock: any WallClock,
+        clientID: String, secret: String, http: HTTPClient, certificate: ClusterCertificate? = nil, timeout: Duration = .seconds(5),
+        clock: any WallClock,
         endpoints: @escaping @Sendable () async throws -> [String]
     ) {
         self.endpoints = endpoints

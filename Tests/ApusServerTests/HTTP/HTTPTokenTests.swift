@@ -269,7 +269,9 @@ struct HTTPTokenTests {
         }
     }
 
-    @Test("Behind a trusted proxy the issuer is https when the client came so; a stranger's word on it counts nothing", arguments: [true, false])
+    @Test(
+        "Behind a trusted proxy the issuer is https when the client came so; a stranger's word on it counts nothing",
+        arguments: [true, false])
     func issuerBehindProxy(isTrusted: Bool) async throws {
         var options = TestServer.Options()
         if isTrusted { options.http.trustedProxies = [try #require(AddressRange("127.0.0.1"))] }

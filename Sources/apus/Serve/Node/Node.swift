@@ -202,7 +202,8 @@ struct Node {
             logger: Logger(label: "apus.gateway"))
         let gateway = GatewayRole(
             configuration: configuration.gatewayConfiguration, upstreams: upstreams, verifier: verifier, limiter: shared.limiter,
-            fallback: MemoryRateLimiter(clock: clock), readiness: readiness, certificate: tls.clients, logger: Logger(label: "apus.gateway"))
+            fallback: MemoryRateLimiter(clock: clock), readiness: readiness, certificate: tls.clients, logger: Logger(label: "apus.gateway")
+        )
         services += [upstreams, gateway] as [any Service]
         listeners.gateway = gateway.address
     }
