@@ -1,83 +1,78 @@
 import Foundation
+import NIOConcurrencyHelpers
 
-/// The contract test of a cluster of real processes on real servers, whose nodes and servers are killed, paused, emptied and restarted
-/// while clients write and read.
+/// The contract test of a cluster of real processes on real servers, whose nodes and servers are killed, paused, cut off, emptied and
+/// restarted while clients write and read.
 public enum ClusterChaos {
+    /// How long things last; each time is drawn from its range.
+    public struct Durations: Sendable {
+        /// Milliseconds for which a node is stopped with SIGSTOP, or cut off.
+        public var pause: ClosedRange<Int>
+        /// Milliseconds between `kill -9` and the start.
+        public var down: ClosedRange<Int>
+
+        public init(pause: ClosedRange<Int> = 1_000...20_000, down: ClosedRange<Int> = 0...5_000) {
+            self.pause = pause
+            self.down = down
+        }
+
+        public static let short = Durations(pause: 1_000...3_000, down: 0...1_000)
+    }
+
     /// - Throws: as a contract test does.
     public static func run(
-        _ options: ContractTest.Options, cluster: LocalCluster.Options, progress: @escaping @Sendable (String) -> Void = { _ in }
+        _ options: ContractTest.Options, cluster: LocalCluster.Options, durations: Durations = Durations(),
+        progress: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws -> ContractTestReport {
         try await LocalCluster.with(cluster) { cluster in
             guard let server = URL(string: "http://\(try await cluster.endpoints().http)") else {
                 throw ServerProcessError("the gateway has no address")
             }
-            return try await ContractTest.run(options, against: Faults(cluster: cluster, server: server), progress: progress)
-        }
-    }
-
-    enum Kind: CaseIterable, Sendable {
-        case nodeKilled, nodePaused, socketsRestarted, storeKilled, redisKilled, redisFlushed, registryKilled
-
-        /// A fault of a node is the usual case; those of the servers behind them are rarer.
-        static let draw: [Kind] =
-            Array(repeating: .nodeKilled, count: 6) + Array(repeating: .nodePaused, count: 3) + [
-                .socketsRestarted, .storeKilled, .redisKilled, .redisFlushed, .registryKilled,
-            ]
-    }
-
-    private struct Faults: Disturbance {
-        let cluster: LocalCluster
-        let server: URL
-
-        func strike(using random: inout SeededGenerator) async throws -> Fault {
-            let kind = Kind.draw.randomElement(using: &random) ?? .nodeKilled
-            let node = cluster.nodes.randomElement(using: &random)
-            let pause = Duration.milliseconds(Int.random(in: 1_000...5_000, using: &random))
-            switch kind {
-            case .nodeKilled:
-                guard let node else { throw ServerProcessError("the cluster has no nodes") }
-                await node.process.kill()
-                return try await timed("kill -9 of \(node.role)") { try await node.process.start() }
-            case .nodePaused:
-                guard let node else { throw ServerProcessError("the cluster has no nodes") }
-                await node.process.setPaused(true)
-                try await Task.sleep(for: pause)
-                await node.process.setPaused(false)
-                return Fault(description: "pause of \(node.role)", recovery: .zero)
-            case .socketsRestarted:
-                return try await timed("rolling restart of the socket nodes") {
-                    for node in cluster.nodes(of: "socket") {
-                        try await node.process.terminate()
-                        try await node.process.start()
-                    }
-                }
-            case .storeKilled: return try await restart(cluster.mariaDB.process, "kill -9 of MariaDB")
-            case .redisKilled: return try await restart(cluster.redis, "kill -9 of Redis")
-            case .registryKilled: return try await restart(cluster.zooKeeper, "kill -9 of ZooKeeper")
-            case .redisFlushed:
-                _ = try await RedisServer.ask(port: cluster.redisPort, ["FLUSHALL"])
-                return Fault(description: "Redis emptied", recovery: .zero)
+            var random = SeededGenerator(seed: options.seed &+ 0xFA17)
+            let kinds = ClusterFaultKind.series(options.faults, hasNetwork: cluster.network != nil, using: &random)
+            let supervisor = Supervisor(cluster: cluster, progress: progress)
+            let faults = ClusterFaults(cluster: cluster, server: server, kinds: kinds, durations: durations)
+            // It ends with this scope.
+            async let _: Void = supervisor.run()
+            var report = try await ContractTest.run(options, against: faults, progress: progress)
+            report.endedByThemselves = supervisor.ends
+            if cluster.network == nil {
+                report.leftOut["cuts of the network"] = NetworkNamespace.obstacle ?? "the cluster has no network of its own"
             }
+            return report
         }
+    }
+}
 
-        private func restart(_ process: MiddlewareProcess, _ description: String) async throws -> Fault {
-            await process.kill()
-            return try await timed(description) { try await process.start() }
+/// Starts nodes that end by themselves, as an operator's supervisor does: one that lost its node number has to end.
+private struct Supervisor: Sendable {
+    private static let interval = Duration.milliseconds(200)
+
+    let cluster: LocalCluster
+    let progress: @Sendable (String) -> Void
+    private let counts = NIOLockedValueBox<[String: Int]>([:])
+
+    init(cluster: LocalCluster, progress: @escaping @Sendable (String) -> Void) {
+        self.cluster = cluster
+        self.progress = progress
+    }
+
+    /// By role and how they ended.
+    var ends: [String: Int] { counts.withLockedValue { $0 } }
+
+    func run() async {
+        while !Task.isCancelled {
+            for node in cluster.nodes {
+                do {
+                    guard let exit = try await node.process.startIfEnded() else { continue }
+                    counts.withLockedValue { $0["\(node.role): \(exit)", default: 0] += 1 }
+                    progress("\(node.name) ended by itself with \(exit)")
+                } catch {
+                    // Killed while it started, by the next fault, which starts it again; one that does not start fails that fault.
+                    progress("\(node.name) was not started again: \(error)")
+                }
+            }
+            try? await Task.sleep(for: Self.interval)
         }
-
-        private func timed(_ description: String, _ repair: () async throws -> Void) async throws -> Fault {
-            let began = ContinuousClock.now
-            try await repair()
-            return Fault(description: description, recovery: .now - began)
-        }
-
-        func restart() async throws {
-            await cluster.killNodes()
-            await cluster.mariaDB.process.kill()
-            try await cluster.mariaDB.process.start()
-            try await cluster.startNodes()
-        }
-
-        func logTail() async -> String { cluster.logTail() }
     }
 }

@@ -17,6 +17,8 @@ public actor LocalCluster {
         public var relay = RelayKind.peer
         /// Whether the nodes speak TLS with each other, with certificates of an authority of the cluster's own.
         public var isEncrypted = false
+        /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
+        public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
@@ -30,10 +32,11 @@ public actor LocalCluster {
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
-        public static let forTests =
-            [
-                "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
-            ].flatMap { ["--limits-\($0)", "0"] } + ["--drain-seconds", "1"]
+        public static let forTests = withoutLimits + ["--drain-seconds", "1"]
+
+        public static let withoutLimits = [
+            "logins-per-address", "logins-per-account", "registrations-per-address", "requests-per-account", "requests-per-address",
+        ].flatMap { ["--limits-\($0)", "0"] }
     }
 
     public enum RelayKind: Sendable {
@@ -46,6 +49,8 @@ public actor LocalCluster {
         public var name: String
         public var role: String
         public var process: ServerProcess
+        /// In a cluster with a network.
+        public var place: ClusterNetwork.Place?
     }
 
     public nonisolated let mariaDB: MariaDBServer
@@ -58,6 +63,7 @@ public actor LocalCluster {
     public nonisolated let authority: CertificateAuthority?
     /// What makes a process a node of this cluster.
     public nonisolated let environment: [String: String]
+    public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
 
@@ -86,11 +92,12 @@ public actor LocalCluster {
 
     private init(
         mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nats: MiddlewareProcess?,
-        authority: CertificateAuthority?, environment: [String: String], nodes: [Node]
+        authority: CertificateAuthority?, network: ClusterNetwork?, environment: [String: String], nodes: [Node]
     ) {
         self.nats = nats
         self.authority = authority
         self.environment = environment
+        self.network = network
         self.mariaDB = mariaDB
         self.redis = redis
         self.redisPort = redisPort
@@ -105,51 +112,56 @@ public actor LocalCluster {
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             return folder
         }
-        let redisPort = try await MiddlewareProcess.freePort()
-        let zooKeeperPort = try await MiddlewareProcess.freePort()
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: redisPort))
-        let zooKeeper = MiddlewareProcess(try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: zooKeeperPort))
-        let natsPort = try await MiddlewareProcess.freePort()
-        let nats = options.relay == .nats ? MiddlewareProcess(NATSServer.plan(port: natsPort)) : nil
-        let authority = options.isEncrypted ? try await CertificateAuthority(directory: try folder("certificates")) : nil
-        let mariaDB: MariaDBServer
-        do {
-            try await zooKeeper.start()
-            try await redis.start()
-            try await nats?.start()
-            mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: try await MiddlewareProcess.freePort())
-        } catch {
-            for process in [redis, zooKeeper, nats] { await process?.kill() }
-            throw error
-        }
+        let free = try await MiddlewareProcess.lastingPorts(4)
+        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2], relay: free[3])
+        let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
+        let host = network?.hub ?? "127.0.0.1"
+        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: ports.redis, address: network?.hub))
+        let zooKeeper = MiddlewareProcess(
+            try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: ports.registry, isOpen: network != nil))
+        let nats = options.relay == .nats ? MiddlewareProcess(NATSServer.plan(port: ports.relay, isOpen: network != nil)) : nil
         var environment = [
-            "APUS_CLUSTER_STORE": mariaDB.url(), "APUS_CLUSTER_REDIS": "redis://127.0.0.1:\(redisPort)",
-            "APUS_CLUSTER_REGISTRY": "zookeeper://127.0.0.1:\(zooKeeperPort)/apus",
+            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)", "APUS_CLUSTER_REGISTRY": "zookeeper://\(host):\(ports.registry)/apus",
             "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
         ]
-        if nats != nil { environment["APUS_CLUSTER_RELAY"] = "nats://127.0.0.1:\(natsPort)" }
-        if let authority {
-            let issued = try await authority.issue("node")
-            environment["APUS_CLUSTER_CERTIFICATE"] = issued.certificate
-            environment["APUS_CLUSTER_KEY"] = issued.key
-            environment["APUS_CLUSTER_AUTHORITY"] = authority.certificate
+        if nats != nil { environment["APUS_CLUSTER_RELAY"] = "nats://\(host):\(ports.relay)" }
+        var started = [redis, zooKeeper] + (nats.map { [$0] } ?? [])
+        do {
+            for server in started.reversed() { try await server.start() }
+            let mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: ports.store, address: network?.hub)
+            started.append(mariaDB.process)
+            environment["APUS_CLUSTER_STORE"] = mariaDB.url()
+            let authority = options.isEncrypted ? try await CertificateAuthority(directory: try folder("certificates")) : nil
+            environment.merge(try await authority?.nodeSettings() ?? [:]) { $1 }
+            return LocalCluster(
+                mariaDB: mariaDB, redis: redis, redisPort: ports.redis, zooKeeper: zooKeeper, nats: nats, authority: authority,
+                network: network, environment: environment,
+                nodes: try await makeNodes(options, directory: directory, network: network, environment: environment))
+        } catch {
+            for process in started { await process.kill() }
+            await network?.end()
+            throw error
         }
+    }
+
+    private static func makeNodes(
+        _ options: Options, directory: URL, network: ClusterNetwork?, environment: [String: String]
+    ) async throws -> [Node] {
         var nodes: [Node] = []
         for role in startOrder {
             for number in 0..<(options.nodes[role] ?? 0) {
                 var listeners = options.settings
                 if role == "gateway", number == 0, let gateway = options.gateway { listeners += ["--gateway", gateway] }
                 let name = "\(role) \(number + 1)"
-                let process = ServerProcess(
-                    try .init(
-                        binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment),
-                    data: directory.appending(path: name.replacing(" ", with: "-")))
-                nodes.append(Node(name: name, role: role, process: process))
+                var process = try ServerProcess.Options(
+                    binary: options.binary, arguments: ["--roles", role, "--threads", "1"] + listeners, environment: environment)
+                let place = try await network?.addNode()
+                if let place { (process.host, process.launcher) = (place.address, place.launcher) }
+                let data = directory.appending(path: name.replacing(" ", with: "-"))
+                nodes.append(Node(name: name, role: role, process: ServerProcess(process, data: data), place: place))
             }
         }
-        return LocalCluster(
-            mariaDB: mariaDB, redis: redis, redisPort: redisPort, zooKeeper: zooKeeper, nats: nats,
-            authority: authority, environment: environment, nodes: nodes)
+        return nodes
     }
 
     // MARK: Nodes
@@ -169,9 +181,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }
@@ -193,5 +205,16 @@ public actor LocalCluster {
     private func end() async {
         await killNodes()
         for process in [zooKeeper, redis, mariaDB.process, nats] { await process?.kill() }
+        await network?.end()
+    }
+}
+
+extension CertificateAuthority {
+    /// The settings of a node that has a certificate of this authority.
+    fileprivate func nodeSettings() async throws -> [String: String] {
+        let issued = try await issue("node")
+        return [
+            "APUS_CLUSTER_CERTIFICATE": issued.certificate, "APUS_CLUSTER_KEY": issued.key, "APUS_CLUSTER_AUTHORITY": certificate,
+        ]
     }
 }

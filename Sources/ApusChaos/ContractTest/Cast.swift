@@ -35,7 +35,10 @@ struct Cast: Sendable {
     /// Registers, logs in and connects everybody and makes the conversations: a direct one of each writer with the next writer and
     /// with a reader, a group of all, and one that the guest comes to and goes from.
     static func gather(_ options: ContractTest.Options, server: URL, directory: URL) async throws -> Cast {
-        var makers = Makers(server: server, directory: directory)
+        // Where it is measured how late messages are, clients have the patience of real ones.
+        var makers = Makers(
+            server: server, directory: directory,
+            backoff: options.messagesPerSecond == nil ? .init(initial: .milliseconds(50), max: .seconds(1)) : .init())
         var writers: [Participant] = []
         var others: [Participant] = []
         var readers: [Participant] = []
@@ -80,10 +83,10 @@ struct Cast: Sendable {
 
     /// Lets the guest join and leave while messages are written.
     /// - Returns: how often.
-    func inviteAndLeave(until recorder: Recorder, messages: Int) async throws -> Int {
+    func inviteAndLeave(_ options: ContractTest.Options, _ recorder: Recorder) async throws -> Int {
         let host = writers[0].participant.client
         var cycles = 0
-        while await recorder.acknowledged < messages, cycles < 50 {
+        while await !recorder.isOver(options), cycles < 50 {
             try await insist { try await host.invite([guest.account], to: comingAndGoing) }
             try await Task.sleep(for: .milliseconds(50))
             try await insist {
@@ -169,12 +172,14 @@ struct Cast: Sendable {
 private struct Makers {
     let server: URL
     let directory: URL
+    let backoff: Backoff.Policy
     private var accounts: [String: AccountID] = [:]
     private var count = 0
 
-    init(server: URL, directory: URL) {
+    init(server: URL, directory: URL, backoff: Backoff.Policy) {
         self.server = server
         self.directory = directory
+        self.backoff = backoff
     }
 
     mutating func participant(_ username: String, device: String? = nil) async throws -> Participant {
@@ -185,7 +190,7 @@ private struct Makers {
             server: server, storage: count % 2 == 0 ? .directory(directory.appending(path: name)) : .memory,
             transport: transports[count % transports.count], deviceName: name, clientVersion: "apus-contract-test/1")
         count += 1
-        configuration.backoff = .init(initial: .milliseconds(50), max: .seconds(1))
+        configuration.backoff = backoff
         configuration.eventBufferMax = 1 << 20
         configuration.logger.logLevel = .critical
         let client = try Client(configuration: configuration)

@@ -3,10 +3,12 @@ import Foundation
 
 /// One thing that was done to the servers.
 public struct Fault: Sendable {
-    /// `kill -9 of socket 2`.
-    public var description: String
+    /// `kill -9 of socket`.
+    public var kind: String
+    /// Which one, for how long.
+    public var detail = ""
     /// From the repair (the start of what was killed) until it was ready again.
-    public var recovery: Duration
+    public var recovery = Duration.zero
 }
 
 /// What happens to servers while a contract test runs against them.
@@ -14,7 +16,8 @@ protocol Disturbance: Sendable {
     /// What clients are told to connect to.
     var server: URL { get async throws }
     /// Does one thing to the servers and repairs it.
-    func strike(using random: inout SeededGenerator) async throws -> Fault
+    /// - Parameter number: of the fault, from 0.
+    func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault
     /// Ends and starts everything once more, so that what is read from here on comes from the disk.
     func restart() async throws
     /// The end of what the servers logged.
@@ -28,6 +31,9 @@ public struct ContractTest: Sendable {
         public var faults: Int
         /// All writers together.
         public var messages: Int
+        /// So many of all writers, whatever the answers do, until the last fault is over, in place of ``messages``. For measuring how
+        /// late messages are.
+        public var messagesPerSecond: Int?
         public var writers: Int
         public var readers: Int
         /// Of the choices of this run. The moments at which the processes meet are the machine's.
@@ -37,11 +43,12 @@ public struct ContractTest: Sendable {
         public var timeLimit: Duration
 
         public init(
-            faults: Int = 20, messages: Int = 20_000, writers: Int = 4, readers: Int = 4, seed: UInt64, window: Int = 32,
-            timeLimit: Duration = .seconds(900)
+            faults: Int = 20, messages: Int = 20_000, messagesPerSecond: Int? = nil, writers: Int = 4, readers: Int = 4,
+            seed: UInt64, window: Int = 32, timeLimit: Duration = .seconds(900)
         ) {
             self.faults = faults
             self.messages = messages
+            self.messagesPerSecond = messagesPerSecond
             self.writers = writers
             self.readers = readers
             self.seed = seed
@@ -76,7 +83,10 @@ public struct ContractTest: Sendable {
     }
 
     private var state: String {
-        get async { "\(await recorder.acknowledged) of \(options.messages) acknowledged" }
+        get async {
+            let all = options.messagesPerSecond == nil ? " of \(options.messages)" : ""
+            return "\(await recorder.acknowledged)\(all) acknowledged"
+        }
     }
 
     private func run() async throws -> ContractTestReport {
@@ -93,18 +103,21 @@ public struct ContractTest: Sendable {
                     group.addTask { try await Writer(writer, cast: cast, options: options, recorder: recorder).run() }
                 }
                 async let strikes = disturb()
-                async let cycles = cast.inviteAndLeave(until: recorder, messages: options.messages)
+                async let cycles = cast.inviteAndLeave(options, recorder)
                 try await group.waitForAll()
                 faults = try await strikes
                 memberships = try await cycles
             }
+            try await waitForReaders(cast, try await cast.readLogs())
+            await recorder.endTimings()
             // Once more after the last acknowledgement, so that what is read now comes from the disk.
             try await disturbance.restart()
             let history = try await audit(cast)
             await cast.close()
             await observed
             return ContractTestReport(
-                options: options, history: history, faults: faults, reconnects: await recorder.welcomes, duration: .now - began,
+                options: options, history: history, faults: faults, timings: await recorder.timings, reconnects: await recorder.welcomes,
+                duration: .now - began,
                 problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {
             await cast.close()
@@ -126,26 +139,46 @@ public struct ContractTest: Sendable {
 
     private func disturb() async throws -> [Fault] {
         var random = SeededGenerator(seed: options.seed &+ 0xDEAD)
-        // Spread over the run by the messages that were acknowledged, whatever the speed of the machine: one in each part of it.
-        let part = max(1, options.messages / max(1, options.faults))
-        let moments = (0..<options.faults).map { $0 * part + Int.random(in: 0..<part, using: &random) }
         var faults: [Fault] = []
-        for moment in moments {
-            let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
-            try await recorder.wait { $0.acknowledged >= moment }
-            try await Task.sleep(for: delay)
-            let fault = try await disturbance.strike(using: &random)
+        for number in 0..<options.faults {
+            try await waitForMoment(number, &random)
+            await recorder.beganFault()
+            let fault = try await disturbance.strike(number, using: &random)
             faults.append(fault)
             await recorder.endedFault()
-            report("\(faults.count) of \(options.faults), \(fault.description): \(await state)")
+            report(
+                "\(number + 1) of \(options.faults), \([fault.kind, fault.detail].filter { !$0.isEmpty }.joined(separator: ": ")); \(await state)"
+            )
         }
         return faults
+    }
+
+    /// Faults are spread over the run by the messages that were acknowledged, whatever the speed of the machine: one in each part of it.
+    private func waitForMoment(_ number: Int, _ random: inout SeededGenerator) async throws {
+        let delay = Duration.microseconds(Int.random(in: 0...30_000, using: &random))
+        if options.messagesPerSecond == nil {
+            let part = max(1, options.messages / max(1, options.faults))
+            let moment = number * part + Int.random(in: 0..<part, using: &random)
+            try await recorder.wait { $0.acknowledged >= moment }
+        } else {
+            try await Task.sleep(for: .seconds(1))
+        }
+        try await Task.sleep(for: delay)
     }
 
     // MARK: Checking
 
     private func audit(_ cast: Cast) async throws -> History {
         let logs = try await cast.readLogs()
+        try await waitForReaders(cast, logs)
+        let visibility = cast.visibility(logs)
+        let accounts = Dictionary(cast.participants.map { ($0.name, $0.account) }, uniquingKeysWith: { first, _ in first })
+        var history = await recorder.history(logs: logs, visibility: visibility, accounts: accounts)
+        history.observations += try await cast.readAgain(Array(logs.keys))
+        return history
+    }
+
+    private func waitForReaders(_ cast: Cast, _ logs: [ConversationID: [Entry]]) async throws {
         let visibility = cast.visibility(logs)
         let participants = cast.participants
         let expected = participants.flatMap { participant in
@@ -162,10 +195,6 @@ public struct ContractTest: Sendable {
             }
         }
         try Task.checkCancellation()
-        let accounts = Dictionary(participants.map { ($0.name, $0.account) }, uniquingKeysWith: { first, _ in first })
-        var history = await recorder.history(logs: logs, visibility: visibility, accounts: accounts)
-        history.observations += try await cast.readAgain(Array(logs.keys))
-        return history
     }
 
     private func problems(_ history: History, _ cast: Cast, memberships: Int) -> [String] {

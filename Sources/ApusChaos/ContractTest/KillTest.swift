@@ -18,14 +18,14 @@ public enum KillTest {
         let process: ServerProcess
         let server: URL
 
-        func strike(using random: inout SeededGenerator) async throws -> Fault {
+        func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
             let isCutOff = Int.random(in: 0..<4, using: &random) == 0
             let afterStart = Duration.milliseconds(Int.random(in: 0...400, using: &random))
             await process.kill()
             if isCutOff { try await killWhileStarting(after: afterStart) }
             let began = ContinuousClock.now
             try await process.start()
-            return Fault(description: isCutOff ? "kill -9, and again while it starts" : "kill -9", recovery: .now - began)
+            return Fault(kind: isCutOff ? "kill -9, and again while it starts" : "kill -9", recovery: .now - began)
         }
 
         /// A start that is cut off in the middle of recovering what the kill before left.

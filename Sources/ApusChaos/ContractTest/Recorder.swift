@@ -13,6 +13,7 @@ actor Recorder {
 
     /// Things that were done to the servers and repaired.
     private(set) var faults = 0
+    private(set) var timings = Timings()
 
     private struct Waiter {
         var condition: @Sendable (isolated Recorder) -> Bool
@@ -31,18 +32,31 @@ actor Recorder {
 
     /// Called in the order of the session's sends.
     /// - Returns: what to pass to ``answered(_:_:)``.
-    func sent(_ session: String, _ name: History.EntryName, _ content: History.Content) -> Int {
+    func sent(
+        _ session: String, _ name: History.EntryName, _ content: History.Content, at now: ContinuousClock.Instant
+    ) -> Int {
+        timings.sent(Self.key(name, content), at: now)
         sends.append(History.Send(session: session, name: name, content: content, outcome: .unknown))
         return sends.count - 1
     }
 
     func answered(_ send: Int, _ outcome: History.Outcome) {
         sends[send].outcome = outcome
-        if outcome.isAcknowledged { acknowledged += 1 }
+        if outcome.isAcknowledged {
+            acknowledged += 1
+            timings.acknowledged(Self.key(sends[send].name, sends[send].content), at: .now)
+        }
         changed()
     }
 
+    private static func key(_ name: History.EntryName, _ content: History.Content) -> History.ContentKey {
+        History.ContentKey(conversation: name.conversation, sender: name.sender, content: content)
+    }
+
+    func beganFault() { timings.faultBegins(at: .now) }
+
     func endedFault() {
+        timings.faultEnds(at: .now)
         faults += 1
         changed()
     }
@@ -51,6 +65,10 @@ actor Recorder {
         switch event {
         case .entry(let entry):
             let stream = Stream(reader: reader, conversation: entry.conversation)
+            let content = History.Content(kind: entry.kind, body: entry.body)
+            timings.saw(
+                History.ContentKey(conversation: entry.conversation, sender: entry.sender, content: content), reader: reader,
+                seq: entry.seq, at: .now)
             sights[stream, default: []].append(.entry(entry))
             last[stream] = entry.seq
             changed()
@@ -62,7 +80,15 @@ actor Recorder {
         }
     }
 
+    /// What comes from here on is not measured.
+    func endTimings() { timings.end() }
+
     // MARK: Asking
+
+    /// Whether there is enough of it.
+    func isOver(_ options: ContractTest.Options) -> Bool {
+        options.messagesPerSecond == nil ? acknowledged >= options.messages : faults >= options.faults
+    }
 
     func lastSeen(by reader: String, in conversation: ConversationID) -> Seq {
         last[Stream(reader: reader, conversation: conversation)] ?? 0

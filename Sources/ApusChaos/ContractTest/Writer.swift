@@ -19,13 +19,10 @@ struct Writer: Sendable {
 
     func run() async throws {
         var random = SeededGenerator(seed: options.seed &+ UInt64(role.index) &* 7919)
-        let share = options.messages / options.writers + (role.index < options.messages % options.writers ? 1 : 0)
+        let began = ContinuousClock.now
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for number in 0..<share {
-                if number >= options.window { try await group.next() }
-                // Writers do not run ahead of the faults, so that each of them meets messages under way.
-                let due = number * options.faults / max(1, share) - 1
-                try await recorder.wait { $0.faults >= due }
+            var number = 0
+            while try await isTime(for: number, since: began, &group) {
                 let again: Repeat? =
                     switch Int.random(in: 0..<100, using: &random) {
                     case 0..<3: .same
@@ -49,9 +46,27 @@ struct Writer: Sendable {
                     case nil: break
                     }
                 }
+                number += 1
             }
             try await group.waitForAll()
         }
+    }
+
+    /// - Returns: false when there is nothing more to send.
+    private func isTime(
+        for number: Int, since began: ContinuousClock.Instant, _ group: inout ThrowingTaskGroup<Void, any Error>
+    ) async throws -> Bool {
+        if let rate = options.messagesPerSecond {
+            try await Task.sleep(until: began + .seconds(number * options.writers + role.index) / rate)
+            return await !recorder.isOver(options)
+        }
+        let share = options.messages / options.writers + (role.index < options.messages % options.writers ? 1 : 0)
+        guard number < share else { return false }
+        if number >= options.window { try await group.next() }
+        // Writers do not run ahead of the faults, so that each of them meets messages under way.
+        let due = number * options.faults / max(1, share) - 1
+        try await recorder.wait { $0.faults >= due }
+        return true
     }
 
     private struct Waiting: Sendable {
@@ -60,9 +75,11 @@ struct Writer: Sendable {
     }
 
     private func send(_ name: History.EntryName, _ content: History.Content, as participant: Participant) async throws -> Waiting {
+        // Before it is under way: a reader may have it sooner than this task goes on.
+        let record = await recorder.sent(participant.name, name, content, at: .now)
         let pending = try await participant.client.enqueue(
             content.body, to: name.conversation, kind: content.kind, clientID: name.clientID)
-        return Waiting(record: await recorder.sent(participant.name, name, content), pending: pending)
+        return Waiting(record: record, pending: pending)
     }
 
     private func finish(_ waiting: Waiting) async throws {

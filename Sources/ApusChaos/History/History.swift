@@ -50,6 +50,13 @@ extension History {
         }
     }
 
+    /// What recognises an entry of the log.
+    struct ContentKey: Hashable {
+        var conversation: ConversationID
+        var sender: AccountID
+        var content: Content
+    }
+
     /// Where an acknowledgement says that an entry is.
     public struct Place: Hashable, Sendable, CustomStringConvertible {
         public var id: EntryID

@@ -3,16 +3,9 @@ import ApusProtocol
 /// Finds in a ``History`` what breaks the delivery contract: C1 to C5 and C7. A pure function; each finding is reported once.
 public struct HistoryChecker {
     private let history: History
-    private let contents: [ContentKey: History.EntryName]
+    private let contents: [History.ContentKey: History.EntryName]
     private var places: [History.EntryName: [History.Place]] = [:]
     private var violations: [Violation] = []
-
-    /// What recognises an entry of the log.
-    private struct ContentKey: Hashable {
-        var conversation: ConversationID
-        var sender: AccountID
-        var content: History.Content
-    }
 
     public static func violations(in history: History) -> [Violation] {
         var checker = HistoryChecker(history)
@@ -25,9 +18,9 @@ public struct HistoryChecker {
 
     private init(_ history: History) {
         self.history = history
-        var contents: [ContentKey: History.EntryName] = [:]
+        var contents: [History.ContentKey: History.EntryName] = [:]
         for send in history.sends {
-            let key = ContentKey(conversation: send.name.conversation, sender: send.name.sender, content: send.content)
+            let key = History.ContentKey(conversation: send.name.conversation, sender: send.name.sender, content: send.content)
             if let other = contents.updateValue(send.name, forKey: key), other != send.name {
                 violations.append(.unusableHistory("\(other) and \(send.name) have the same content"))
             }
@@ -61,7 +54,7 @@ public struct HistoryChecker {
         // Only the server writes these; what they say about members is checked through visibility.
         if entry.kind == .system { return }
         let content = History.Content(kind: entry.kind, body: entry.body)
-        guard let name = contents[ContentKey(conversation: conversation, sender: entry.sender, content: content)] else {
+        guard let name = contents[History.ContentKey(conversation: conversation, sender: entry.sender, content: content)] else {
             violations.append(.invented(conversation, entry.seq))
             return
         }

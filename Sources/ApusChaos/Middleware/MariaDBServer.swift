@@ -9,6 +9,7 @@ public struct MariaDBServer: Sendable {
 
     public let process: MiddlewareProcess
     public let port: Int
+    private let address: String
 
     /// Makes an empty server in the directory unless there is one already, and starts it.
     ///
@@ -17,8 +18,13 @@ public struct MariaDBServer: Sendable {
     /// - Parameters:
     ///   - syncsToDisk: false: it leaves it to the kernel when to write, which is faster. What it committed survives `kill -9` of its
     ///     process, not a crash of the machine.
+    ///   - address: where it listens beside 127.0.0.1, and what ``url(database:)`` names.
     ///   - arguments: more of them for `mariadbd`.
-    public init(directory: URL, port: Int, syncsToDisk: Bool = true, arguments: [String] = []) async throws {
+    public init(
+        directory: URL, port: Int, syncsToDisk: Bool = true, address: String? = nil, arguments: [String] = []
+    ) async throws {
+        self.address = address ?? "127.0.0.1"
+        let user = "'\(Self.user)'@'\(address == nil ? "127.0.0.1" : "%")'"
         let data = directory.appending(path: "data")
         if !FileManager.default.fileExists(atPath: data.appending(path: "mysql").path) {
             try await Self.makeData(data)
@@ -27,13 +33,14 @@ public struct MariaDBServer: Sendable {
         try Data(
             """
             CREATE DATABASE IF NOT EXISTS \(Self.database) CHARACTER SET utf8mb4;
-            CREATE USER IF NOT EXISTS '\(Self.user)'@'127.0.0.1' IDENTIFIED BY '\(Self.password)';
-            GRANT ALL ON *.* TO '\(Self.user)'@'127.0.0.1';
+            CREATE USER IF NOT EXISTS \(user) IDENTIFIED BY '\(Self.password)';
+            GRANT ALL ON *.* TO \(user);
 
             """.utf8
         ).write(to: initFile)
         var plan = Self.plan(data: data, socket: directory.appending(path: "m.sock"), initFile: initFile, port: port)
         if !syncsToDisk { plan.arguments += ["--innodb-flush-method=nosync", "--sync-frm=0"] }
+        if let address { plan.arguments.append("--bind-address=127.0.0.1,\(address)") }
         plan.arguments += arguments
         process = MiddlewareProcess(plan)
         self.port = port
@@ -47,7 +54,7 @@ public struct MariaDBServer: Sendable {
 
     /// For a store: `mysql://user:password@127.0.0.1:port/database`.
     public func url(database: String = MariaDBServer.database) -> String {
-        "mysql://\(Self.user):\(Self.password)@127.0.0.1:\(port)/\(database)"
+        "mysql://\(Self.user):\(Self.password)@\(address):\(port)/\(database)"
     }
 
     /// Starts one in a directory of its own, hands it over, kills it and removes the directory.

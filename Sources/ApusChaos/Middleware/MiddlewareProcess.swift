@@ -114,6 +114,29 @@ public actor MiddlewareProcess {
         return port
     }
 
+    /// Between two of ``lastingPorts(_:)``.
+    static let portStep = 2
+
+    /// Ports of 127.0.0.1 that are free, and so is the next one after each. None is of those that the system gives to outgoing connections, or
+    /// one of them might have it by the time that a server that was killed comes back to it.
+    public static func lastingPorts(_ count: Int) async throws -> [Int] {
+        var ports: Set<Int> = []
+        for _ in 0..<100 + count {
+            if ports.count == count { break }
+            let port = portStep * Int.random(in: 5_000..<16_000)
+            if await isFree(port), await isFree(port + 1) { ports.insert(port) }
+        }
+        guard ports.count == count else { throw ServerProcessError("no \(count) free pairs of ports") }
+        return Array(ports)
+    }
+
+    private static func isFree(_ port: Int) async -> Bool {
+        let bootstrap = ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+        guard let listener = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() else { return false }
+        try? await listener.close()
+        return true
+    }
+
     /// Whether somebody accepts connections there.
     public static func accepts(port: Int) async -> Bool {
         guard

@@ -6,8 +6,12 @@ import NIOPosix
 /// but the map of a cluster: a Redis that was killed comes back empty, as Apus must expect it to.
 public enum RedisServer {
     /// One server.
-    public static func plan(directory: URL, port: Int) -> MiddlewareProcess.Plan {
-        plan(directory: directory, port: port, arguments: ["--port", "\(port)"], client: [])
+    /// - Parameter address: where it listens beside 127.0.0.1.
+    public static func plan(directory: URL, port: Int, address: String? = nil) -> MiddlewareProcess.Plan {
+        var arguments = ["--port", "\(port)"]
+        // The last `--bind` counts.
+        if let address { arguments += ["--bind", "127.0.0.1", address, "--protected-mode", "no"] }
+        return plan(directory: directory, port: port, arguments: arguments, client: [])
     }
 
     /// One server of a cluster; ``formCluster(ports:)`` joins them once they all run.
@@ -133,24 +137,10 @@ public enum RedisServer {
 
     // MARK: Parts
 
-    private static let clusterBusOffset = 1
+    private static let clusterBusOffset = MiddlewareProcess.portStep - 1
 
-    /// A port that is free, and so is the next one, for the cluster bus. It is none of those that the system gives to outgoing connections,
-    /// or one of them would have it by the time that a server that was killed comes back to it.
-    public static func freePort() async throws -> Int {
-        for _ in 0..<100 {
-            let port = 2 * Int.random(in: 5_000..<16_000)
-            if await isFree(port), await isFree(port + clusterBusOffset) { return port }
-        }
-        throw ServerProcessError("no free ports for Redis")
-    }
-
-    private static func isFree(_ port: Int) async -> Bool {
-        let bootstrap = ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-        guard let listener = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() else { return false }
-        try? await listener.close()
-        return true
-    }
+    /// A port that is free, and so is the next one, for the cluster bus.
+    public static func freePort() async throws -> Int { try await MiddlewareProcess.lastingPorts(1)[0] }
 
     private static func withDirectory<Result: Sendable>(
         isolation: isolated (any Actor)? = #isolation, _ body: (URL) async throws -> Result

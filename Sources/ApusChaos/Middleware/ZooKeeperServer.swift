@@ -8,8 +8,9 @@ public enum ZooKeeperServer {
     public static let tickMilliseconds = 500
 
     /// One server with its data in `directory`, which exists, on this port of 127.0.0.1.
-    public static func plan(directory: URL, port: Int) throws -> MiddlewareProcess.Plan {
-        try plan(name: "ZooKeeper", directory: directory, port: port, ensemble: [])
+    /// - Parameter isOpen: it listens on every address of this machine, or of this process's network namespace.
+    public static func plan(directory: URL, port: Int, isOpen: Bool = false) throws -> MiddlewareProcess.Plan {
+        try plan(name: "ZooKeeper", directory: directory, port: port, ensemble: [], isOpen: isOpen)
     }
 
     /// Starts one on a directory of its own; both are gone afterwards.
@@ -54,12 +55,15 @@ public enum ZooKeeperServer {
         }
     }
 
-    private static func plan(name: String, directory: URL, port: Int, ensemble: [String]) throws -> MiddlewareProcess.Plan {
+    private static func plan(name: String, directory: URL, port: Int, ensemble: [String], isOpen: Bool = false) throws
+        -> MiddlewareProcess.Plan
+    {
         let file = directory.appending(path: "zoo.cfg")
         let lines =
             [
                 "tickTime=\(tickMilliseconds)", "initLimit=20", "syncLimit=10", "dataDir=\(directory.path)/data", "clientPort=\(port)",
-                "clientPortAddress=127.0.0.1", "admin.enableServer=false", "4lw.commands.whitelist=ruok,srvr,mntr",
+                "clientPortAddress=\(isOpen ? "0.0.0.0" : "127.0.0.1")", "admin.enableServer=false",
+                "4lw.commands.whitelist=ruok,srvr,mntr",
             ] + ensemble
         try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: file)
         return MiddlewareProcess.Plan(

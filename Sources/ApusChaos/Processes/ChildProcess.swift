@@ -137,7 +137,8 @@ public final class ProcessLog: Sendable {
 
     public var text: String { String(decoding: bytes.withLockedValue { $0.suffix(Self.bytesMax) }, as: UTF8.self) }
 
-    func tail(lines: Int) -> String { text.split(separator: "\n").suffix(lines).joined(separator: "\n") }
+    /// The last lines.
+    public func tail(lines: Int) -> String { text.split(separator: "\n").suffix(lines).joined(separator: "\n") }
 }
 
 private final class PipeReader: ChannelInboundHandler {

@@ -17,6 +17,10 @@ public actor ServerProcess {
         public var arguments: [String]
         /// In addition to this process's environment, from which settings of Apus are taken out.
         public var environment: [String: String]
+        /// Of the listeners.
+        public var host = "127.0.0.1"
+        /// A program and its arguments that run what follows them in their place; empty: none.
+        public var launcher: [String] = []
         /// Nil: a temporary directory that is removed at the end.
         public var data: URL?
         /// For a start and for an end, each.
@@ -60,13 +64,13 @@ public actor ServerProcess {
         }
 
         /// The listeners as settings of `apus serve`; of those that do not exist yet any free port.
-        static func settings(_ known: Endpoints?, but given: [String]) -> [String] {
+        static func settings(_ known: Endpoints?, but given: [String], host: String) -> [String] {
             let listeners: [(String, KeyPath<Endpoints, String>)] = [
                 ("--http", \.http), ("--socket", \.socket), ("--tcp", \.tcp), ("--gateway", \.gateway), ("--peer", \.peer),
             ]
             return listeners.filter { !given.contains($0.0) }.flatMap { flag, path in
                 let address = known?[keyPath: path] ?? ""
-                return [flag, address.isEmpty ? "127.0.0.1:0" : address]
+                return [flag, address.isEmpty ? "\(host):0" : address]
             }
         }
     }
@@ -134,7 +138,11 @@ public actor ServerProcess {
 
     /// - Returns: no endpoints when an address is taken and there is time for another try.
     private func launch(deadline: ContinuousClock.Instant) async throws -> (ChildProcess, Endpoints?) {
-        let child = try ChildProcess(binary: options.binary, arguments: arguments, environment: environment, log: log)
+        let program = try options.launcher.first.map { try MiddlewareProcess.locate($0) }
+        let child = try ChildProcess(
+            binary: program ?? options.binary,
+            arguments: program == nil ? arguments : options.launcher.dropFirst() + [options.binary.path] + arguments,
+            environment: environment, log: log)
         state = .starting(child)
         let line = await withTaskCancellationHandler {
             await Result { try await child.firstLine.get(by: deadline) }
@@ -151,7 +159,7 @@ public actor ServerProcess {
         case .failure(let error):
             child.send(signal: error is DeadlineError ? SIGKILL : 0)
             let exit = try await child.exit.get()
-            state = .stopped
+            stopped(child)
             try Task.checkCancellation()
             if exit == Self.addressTaken, endpoints != nil, ContinuousClock.now < deadline { return (child, nil) }
             throw failure("did not start: \(error is DeadlineError ? "not ready in time" : exit.description)")
@@ -181,11 +189,29 @@ public actor ServerProcess {
         }
     }
 
+    /// SIGTERM, and a start once it has ended: the drain included.
+    public func restart() async throws {
+        try await terminate()
+        try await start()
+    }
+
     /// Freezes the process as a machine does that swaps or is paused, or lets it go on.
     public func setPaused(_ paused: Bool) { current?.send(signal: paused ? SIGSTOP : SIGCONT) }
 
     /// Nil while it is stopped.
     public var processID: Int32? { current?.id }
+
+    /// False also when it has ended by itself.
+    public var isRunning: Bool { current.map { !$0.hasExited } ?? false }
+
+    /// Starts the server again if it has ended by itself: what a supervisor does.
+    /// - Returns: how it had ended.
+    public func startIfEnded() async throws -> ProcessExit? {
+        guard case .running(let child) = state, child.hasExited else { return nil }
+        state = .stopped
+        try await start()
+        return try await child.exit.get()
+    }
 
     /// How the running life ends; nil while it is stopped.
     public func exit() async throws -> ProcessExit? { try await current?.exit.get() }
@@ -204,7 +230,8 @@ public actor ServerProcess {
 
     private var arguments: [String] {
         // What is tested is not how long a password takes, least of all in a debug build.
-        ["serve", "--data", data.path] + Endpoints.settings(endpoints, but: options.arguments) + cheapPasswords + options.arguments
+        ["serve", "--data", data.path] + Endpoints.settings(endpoints, but: options.arguments, host: options.host) + cheapPasswords
+            + options.arguments
     }
 
     private var cheapPasswords: [String] {

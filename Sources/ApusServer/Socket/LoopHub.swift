@@ -116,7 +116,7 @@ final class LoopHub {
         for (place, id) in ids.enumerated() {
             let delay = Int64(milliseconds * place / (2 * ids.count))
             eventLoop.scheduleTask(in: .milliseconds(delay)) {
-                hub.value.sessions[id]?.goaway(reason: "shutting_down", reconnectAfterMilliseconds: 500)
+                hub.value.sessions[id]?.goaway(reason: "shutting_down", reconnectAfterMilliseconds: 100)
             }
         }
     }

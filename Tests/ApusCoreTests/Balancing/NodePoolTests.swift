@@ -191,6 +191,18 @@ struct SocketAllocationTests {
         #expect(places() == first)
     }
 
+    @Test("A node that the client could not reach is given to it only when there is no other", arguments: BalancingPolicy.allCases)
+    func avoided(policy: BalancingPolicy) {
+        var (allocation, random) = (SocketAllocation(policy: policy), SeededRandom(1))
+        allocation.update([Self.node(1), Self.node(2, load: 1_000), Self.node(3, weight: 0)], at: now)
+        let dead = Self.node(1).socketURL
+        for account in 0..<UInt64(50) {
+            #expect(allocation.allocate(for: AccountID(account), avoiding: dead, at: now, using: &random)?.id.number == 2)
+        }
+        allocation.update([Self.node(1), Self.node(3, weight: 0)], at: now)
+        #expect(allocation.allocate(for: AccountID(1), avoiding: dead, at: now, using: &random)?.id.number == 1)
+    }
+
     @Test("Without a node that clients can reach there is none")
     func none() {
         var allocation = SocketAllocation(policy: .random)

@@ -3,6 +3,10 @@
 enum MySQLSchema {
     static var version: Int { Schema.version }
 
+    /// A table that is there from the beginning of a migration of a single node's data into the database to its end. It holds one row:
+    /// what the data of the source are known by.
+    static let unfinishedMigration = "unfinished_migration"
+
     /// - Parameter collation: of all text; see ``MySQLMigrator``.
     static func migrations(collation: String) -> [Migration] {
         Schema.migrations.map { migration in
@@ -49,6 +53,8 @@ enum MySQLSchema {
 /// Brings the tables of a database forward.
 struct MySQLMigrator {
     let configuration: MySQLConfiguration
+    /// Whether the tables may hold a part of a single node's data, which nobody but the migration may use.
+    var allowsUnfinishedMigration = false
 
     /// What the statements of a step say when they were run before: MySQL commits each on its own, so a node that is killed
     /// half-way leaves a part of a step behind. Table, column, key and row exist.
@@ -85,6 +91,12 @@ struct MySQLMigrator {
                 .newerSchema, configuration.description,
                 "the database has schema \(version), this version of Apus knows up to \(MySQLSchema.version)")
         }
+        guard try allowsUnfinishedMigration || connection.integer("\(tables) AND table_name = '\(MySQLSchema.unfinishedMigration)'") == 0
+        else {
+            throw StoreOpenError(
+                .unusable, configuration.description,
+                "the migration of a single node's data into it is not finished. Run the same apus migrate again, to its end")
+        }
         for migration in MySQLSchema.migrations(collation: try collation(connection)) where migration.version > version {
             for statement in migration.statements { try apply(statement, connection) }
             try connection.run(
@@ -120,7 +132,7 @@ struct MySQLMigrator {
 
 extension MySQLConnection {
     /// The integer that a statement answers.
-    fileprivate func integer(_ sql: String) throws -> Int64? {
+    func integer(_ sql: String) throws -> Int64? {
         guard let row = try statement(sql).rows([]).first, !row.isNull(0) else { return nil }
         return try row.integer(0)
     }

@@ -74,10 +74,19 @@ struct Announcer: Service {
                 }
             }
         }
+        await leave(info, registry)
+    }
+
+    /// Says that this node takes nothing new and waits until the others have heard of it: whoever was sent here until then is still
+    /// served. It stays registered, for those who hand over to its sessions; ``Departure`` ends that.
+    private func leave(_ info: NodeInfo, _ registry: any NodeRegistry) async {
         readiness.set(.draining)
-        do { try await registry.deregister() } catch {
-            logger.warning("not taken out of the registry; it forgets this node by itself", metadata: ["error": "\(error)"])
+        var info = info
+        info.weight = 0
+        do { try await registry.register(info) } catch {
+            logger.warning("cannot tell the others that this node leaves", metadata: ["error": "\(error)"])
         }
+        try? await Task.sleep(for: .seconds(configuration.drainSeconds) / 4)
     }
 
     /// A gateway is ready when it has somebody to send requests to.
@@ -110,7 +119,7 @@ struct Announcer: Service {
         let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode, isEncrypted: configuration.tls.isOn) {
             .init(webSocket: try await socket.value, tcp: try await tcp.value)
         }
-        let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil)
+        let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil, avoiding: nil)
         info.socketURL = reached.url
         info.tcp = reached.tcp.flatMap { NetworkAddress($0) }
         info.isTCPEncrypted = reached.isTCPEncrypted
@@ -121,5 +130,18 @@ struct Announcer: Service {
         guard let listener else { return nil }
         if let address = NetworkAddress(setting) { return address }
         return try await listener.value
+    }
+}
+
+/// Takes this node out of the registry when its sessions are gone.
+struct Departure: Service {
+    let registry: any NodeRegistry
+    let logger: Logger
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        do { try await registry.deregister() } catch {
+            logger.warning("not taken out of the registry; it forgets this node by itself", metadata: ["error": "\(error)"])
+        }
     }
 }

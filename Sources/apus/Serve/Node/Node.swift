@@ -59,6 +59,8 @@ struct Node {
         services += cluster?.services ?? []
         if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
             try addRoles(verifier: trust.verifier, keyRing: trust.keyRing, cluster: cluster)
+        } else {
+            addDeparture()
         }
         if let registry = shared.registry, let http, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
         services.append(
@@ -122,11 +124,12 @@ struct Node {
             encryption: tls.http(isCluster: shared.registry != nil), logger: Logger(label: "apus.http"))
         services.append(service)
         listeners.http = service.address
-        guard let socket else { return }
+        guard let socket else { return addDeparture() }
         if let listener = cluster?.listener(verifier) {
             services.append(listener)
             listeners.peer = listener.address
         }
+        addDeparture()
         services.append(socket)
         listeners.socket = socket.webSocketAddress
         listeners.tcp = socket.tcpAddress
@@ -193,6 +196,11 @@ struct Node {
             guard let socket else { throw ApusError(.overloaded, "this server has no sockets") }
             return .init(webSocket: try await socket.webSocketAddress.value, tcp: try await socket.tcpAddress.value)
         }
+    }
+
+    /// After its sessions, before the listener of those who hand over to them.
+    private mutating func addDeparture() {
+        if let registry = shared.registry { services.append(Departure(registry: registry, logger: Logger(label: "apus.announcer"))) }
     }
 
     private mutating func addGateway(_ registry: any NodeRegistry, _ http: HTTPClient, _ verifier: JWTVerifier) {
