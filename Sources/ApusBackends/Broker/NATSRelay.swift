@@ -82,7 +82,8 @@ public final class NATSRelay: Relay, Service {
         }
         switch result {
         case .success(let connection):
-            if !connection.isConnected { logger.warning("waiting for NATS") }
+            // What comes later is told by libnats.
+            if connection.isConnected { logger.info("connected to NATS") } else { logger.warning("waiting for NATS") }
             state.withLockedValue { $0.connection = connection }
             drainLater()
             for await _ in ends {}
