@@ -58,6 +58,7 @@ check_system() {
       fi
       if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/nats-server ] || missing+=(nats-server)
+        command -v openssl >/dev/null || missing+=(openssl)
       fi
       if [ "$with_servers" = yes ]; then
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)

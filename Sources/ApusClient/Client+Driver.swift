@@ -77,7 +77,8 @@ extension Client {
         let token = try await tokens.accessToken(rejected: request.refreshesToken ? tokenInUse : nil)
         let node: SocketNode
         if let url = request.url {
-            node = SocketNode(url: url, tcp: url)
+            // The address says nothing of TLS over TCP: it is as it is with the server.
+            node = SocketNode(url: url, tcp: url, isTCPEncrypted: configuration.server.scheme?.lowercased() == "https")
             tokenInUse = token
         } else {
             var question = APIClient.Request.get(HTTPPath.socketNode)

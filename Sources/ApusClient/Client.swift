@@ -88,6 +88,7 @@ public actor Client {
             case .memory: nil
             case .directory(let url): url
             }
+        let trust = try ServerTrust(configuration.trustRoots)
         self.configuration = configuration
         hub = EventHub(capacity: configuration.eventBufferMax)
         store = try LocalStore(directory: directory)
@@ -98,9 +99,9 @@ public actor Client {
         } catch {
             throw ApusError(.localStore, "the local store cannot be used", cause: error)
         }
-        api = APIClient(server: configuration.server, timeout: configuration.requestTimeout)
+        api = APIClient(server: configuration.server, timeout: configuration.requestTimeout, tls: trust.httpConfiguration)
         tokens = TokenSource(store: logins, api: api)
-        dialer = Dialer(timeout: configuration.connectTimeout)
+        dialer = Dialer(timeout: configuration.connectTimeout, tls: trust.configuration)
         alarm = Alarm(eventLoop: dialer.group.next())
         machine = Machine(
             helloTimeout: configuration.requestTimeout, backoff: configuration.backoff, random: SystemRandomNumberGenerator())

@@ -171,6 +171,29 @@ struct TransportTests {
         let secure = try ServerAddress(SocketNode(url: "wss://chat.example/v1/socket", tcp: nil), transport: .webSocket, server: https)
         #expect(secure.isEncrypted)
         #expect(secure.port == 443)
+        let tcp = SocketNode(url: "wss://chat.example/v1/socket", tcp: "chat.example:1", isTCPEncrypted: true)
+        #expect(try ServerAddress(tcp, transport: .tcp, server: https).isEncrypted)
+    }
+
+    @Test("an answer that says nothing of TLS over TCP means none")
+    func olderServer() throws {
+        let node = try JSONDecoder().decode(SocketNode.self, from: Data(#"{"url": "ws://h/v1/socket", "tcp": "h:1"}"#.utf8))
+        #expect(!node.isTCPEncrypted)
+        let json = String(decoding: try JSONEncoder().encode(SocketNode(url: "wss://h", tcp: "h:1", isTCPEncrypted: true)), as: UTF8.self)
+        #expect(json.contains(#""tcp_tls":true"#))
+    }
+
+    @Test("a file that holds no certificates is no authority: the client is not made")
+    func badAuthority() throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "apus-ca-\(UUID().uuidString).crt")
+        defer { try? FileManager.default.removeItem(at: file) }
+        for content in [nil, "", "not a certificate"] {
+            if let content { try Data(content.utf8).write(to: file) }
+            var configuration = ClientConfiguration(server: try #require(URL(string: "https://chat.example")), storage: .memory)
+            configuration.trustRoots = .file(file)
+            let error = #expect(throws: ApusError.self) { try Client(configuration: configuration) }
+            #expect(error?.code == .invalidArgument)
+        }
     }
 
     @Test("addresses with IPv6 hosts are understood", arguments: ClientConfiguration.Transport.allCases)

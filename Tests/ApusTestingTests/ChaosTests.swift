@@ -46,10 +46,10 @@ struct ChaosTests {
     @Test("Every kind of fault comes in a run of a hundred, the same for the same seed, and nodes are cut off only where they can be")
     func series() {
         var (first, second) = (SeededGenerator(seed: 7), SeededGenerator(seed: 7))
-        let series = ClusterFaultKind.series(100, hasNetwork: true, using: &first)
+        let series = ClusterFaultKind.series(100, hasNetwork: true, hasBroker: true, using: &first)
         #expect(series.count == 100)
         #expect(Set(series) == Set(ClusterFaultKind.allCases))
-        #expect(series == ClusterFaultKind.series(100, hasNetwork: true, using: &second))
-        #expect(!ClusterFaultKind.series(100, hasNetwork: false, using: &second).contains(.nodeCut))
+        #expect(series == ClusterFaultKind.series(100, hasNetwork: true, hasBroker: true, using: &second))
+        #expect(!ClusterFaultKind.series(100, hasNetwork: false, hasBroker: true, using: &second).contains(.nodeCut))
     }
 }

@@ -120,6 +120,35 @@ struct ConfigurationTests {
         #expect(try await load(["--threads", "2"], ["APUS_THREADS": "many"]).threads == 2)
     }
 
+    @Test("Half of a certificate stops the start, with clients and between nodes; what is for a cluster means nothing to a single server")
+    func halfOfTLS() async throws {
+        for half in [["--tls-certificate", "a.crt"], ["--tls-key", "a.key"]] {
+            #expect(try await problems(half) == ["tls.certificate and tls.key: both are set, or none is"])
+        }
+        #expect(try await load(["--tls-certificate", "a.crt", "--tls-key", "a.key"]).tls.isOn)
+
+        let cluster = [
+            "APUS_CLUSTER_STORE": "mysql://u:p@h:1/d", "APUS_CLUSTER_REDIS": "redis://h:1", "APUS_CLUSTER_REGISTRY": "zookeeper://h:1/apus",
+            "APUS_CLUSTER_SECRET": String(repeating: "s", count: 32),
+        ]
+        let files = ["APUS_CLUSTER_CERTIFICATE": "a.crt", "APUS_CLUSTER_KEY": "a.key", "APUS_CLUSTER_AUTHORITY": "ca.crt"]
+        #expect(try await load([], cluster.merging(files) { $1 }).cluster.isEncrypted)
+        for name in files.keys {
+            let some = files.filter { $0.key != name }
+            #expect(
+                try await problems([], cluster.merging(some) { $1 })
+                    == ["cluster.certificate, cluster.key and cluster.authority: all three are set, or none is"])
+        }
+        for alone in [files, ["APUS_CLUSTER_RELAY": "nats://h:1"]] {
+            #expect(
+                try await problems([], alone)
+                    == ["cluster.certificate, cluster.key, cluster.authority and cluster.relay are for the nodes of a cluster"])
+        }
+        #expect(try await load([], cluster.merging(["APUS_CLUSTER_RELAY": "nats://u:p@h:1"]) { $1 }).cluster.relay == "nats://u:p@h:1")
+        let refused = try await problems([], cluster.merging(["APUS_CLUSTER_RELAY": "kafka://u:hidden@h:1"]) { $1 })
+        #expect(refused.count == 1 && refused[0].contains("peer, or nats://") && !refused[0].contains("hidden"))
+    }
+
     @Test("A secret never appears in a complaint")
     func secretsStayHidden() async throws {
         let problems = try await problems([], ["APUS_AUTH_CLIENTS": "bot:short-secret:internal"])

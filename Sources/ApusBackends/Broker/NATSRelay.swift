@@ -12,21 +12,6 @@ import ServiceLifecycle
 ///
 /// Each subject keeps the order of its publisher. Between the two there is none: readers' cursors put right what they cross.
 public final class NATSRelay: Relay, Service {
-    public struct Configuration: Sendable {
-        /// `nats://user:password@host:port`, or `tls://…`.
-        public var url: String
-        /// A PEM file with the roots that the broker's certificate is checked against; nil: as the URL says, with the system's.
-        public var trustedCertificates: String?
-        /// Of all subjects; two clusters on one broker have two.
-        public var subjectPrefix = "apus.relay"
-        /// About as many bytes may wait to be published, and again as many for a broker that is away.
-        public var bufferBytesMax = 16 << 20
-        /// About as much goes into one message of the broker, whose own limit is 1 MiB.
-        public var batchBytesMax = 256 << 10
-
-        public init(url: String) { self.url = url }
-    }
-
     private struct Outgoing: Sendable {
         var subject: String
         var message: RelayMessage
@@ -46,6 +31,8 @@ public final class NATSRelay: Relay, Service {
     private let receiver: (any RelayReceiver)?
     private let logger: Logger
     private let state = NIOLockedValueBox(State())
+    /// Between two attempts to connect where libnats makes none itself.
+    private static let pause = Duration.seconds(1)
     /// libnats may block while it writes.
     private let queue = DispatchQueue(label: "apus.nats")
 
@@ -72,32 +59,64 @@ public final class NATSRelay: Relay, Service {
 
     private var subjectOfAll: String { "\(configuration.subjectPrefix).all" }
 
-    /// Publishes until shutdown, and then what still waits. While the broker is away it is tried again and again.
-    /// - Throws: ``ApusError`` `invalid_argument` for a configuration that libnats does not take.
+    /// Publishes until shutdown, and then what still waits. While the broker is away, or refuses this node, it is tried again and again.
     public func run() async throws {
-        let connection = try await onQueue {
-            let connection = try NATSConnection(self.configuration, name: "apus \(self.node)")
-            guard self.receiver != nil else { return connection }
-            for subject in [self.subject(of: self.node), self.subjectOfAll] {
-                try connection.subscribe(subject) { [weak self] in self?.received($0) }
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await self.connect()
+                try? await Task.sleep(for: Self.pause)
             }
-            connection.announceSubscriptions()
-            return connection
         }
-        state.withLockedValue { $0.connection = connection }
-        logger.info("relaying through NATS", metadata: ["connected": "\(connection.isConnected)"])
-        drainLater()
-        try? await gracefulShutdown()
-        try await onQueue {
+        await onQueue {
             self.drain()
-            connection.close()
+            self.state.withLockedValue { $0.connection.take() }?.close()
         }
-        state.withLockedValue { $0.connection = nil }
     }
 
-    private func onQueue<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            queue.async { continuation.resume(with: Result { try body() }) }
+    /// Returns when there is no connection, or libnats has given it up, or the task is cancelled.
+    private func connect() async {
+        let (ends, end) = AsyncStream<Never>.makeStream()
+        let logger = logger
+        let result = await onQueue {
+            Result { try self.makeConnection { Self.log($0, logger, end) } }
+        }
+        switch result {
+        case .success(let connection):
+            // What comes later is told by libnats.
+            if connection.isConnected { logger.info("connected to NATS") } else { logger.warning("waiting for NATS") }
+            state.withLockedValue { $0.connection = connection }
+            drainLater()
+            for await _ in ends {}
+        case .failure(let error):
+            logger.warning("waiting for NATS", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func makeConnection(_ happened: @escaping @Sendable (NATSConnection.Event) -> Void) throws -> NATSConnection {
+        let connection = try NATSConnection(configuration, name: "apus \(node)", happened: happened)
+        guard receiver != nil else { return connection }
+        for subject in [subject(of: node), subjectOfAll] {
+            try connection.subscribe(subject) { [weak self] in self?.received($0) }
+        }
+        if connection.isConnected { connection.announceSubscriptions() }
+        return connection
+    }
+
+    private static func log(_ event: NATSConnection.Event, _ logger: Logger, _ end: AsyncStream<Never>.Continuation) {
+        switch event {
+        case .connected: logger.info("connected to NATS")
+        case .disconnected(let reason):
+            logger.warning("NATS is away; the sweep finds what is not handed over", metadata: ["reason": "\(reason)"])
+        case .failed(let reason): logger.warning("NATS complains", metadata: ["reason": "\(reason)"])
+        case .closed(let reason):
+            logger.info("the connection to NATS is closed", metadata: ["reason": "\(reason)"])
+            end.finish()
+        }
+    }
+
+    private func onQueue<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+        await withCheckedContinuation { continuation in
+            queue.async { continuation.resume(returning: body()) }
         }
     }
 

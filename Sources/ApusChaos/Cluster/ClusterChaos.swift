@@ -27,7 +27,8 @@ public enum ClusterChaos {
                 throw ServerProcessError("the gateway has no address")
             }
             var random = SeededGenerator(seed: options.seed &+ 0xFA17)
-            let kinds = ClusterFaultKind.series(options.faults, hasNetwork: cluster.network != nil, using: &random)
+            let kinds = ClusterFaultKind.series(
+                options.faults, hasNetwork: cluster.network != nil, hasBroker: cluster.nats != nil, using: &random)
             let supervisor = Supervisor(cluster: cluster, progress: progress)
             let faults = ClusterFaults(cluster: cluster, server: server, kinds: kinds, durations: durations)
             // It ends with this scope.

@@ -3,20 +3,24 @@ import Foundation
 /// What can be done to a cluster.
 enum ClusterFaultKind: CaseIterable, Sendable {
     case nodeKilled, nodePaused, nodeCut, socketsRestarted, everyNodeRestarted, storeKilled, redisKilled, redisFlushed, registryKilled
+    case brokerKilled
 
     /// A fault of a node is the usual case; those of the servers behind them are rarer.
     private var share: Int {
         switch self {
         case .nodeKilled, .nodeCut: 6
         case .nodePaused: 4
-        case .storeKilled, .redisKilled, .registryKilled: 2
+        case .storeKilled, .redisKilled, .registryKilled, .brokerKilled: 2
         case .redisFlushed, .socketsRestarted, .everyNodeRestarted: 1
         }
     }
 
     /// In random order, and each kind as often as its share says.
-    static func series(_ count: Int, hasNetwork: Bool, using random: inout SeededGenerator) -> [ClusterFaultKind] {
-        let deck = allCases.filter { hasNetwork || $0 != .nodeCut }.flatMap { Array(repeating: $0, count: $0.share) }
+    static func series(
+        _ count: Int, hasNetwork: Bool, hasBroker: Bool, using random: inout SeededGenerator
+    ) -> [ClusterFaultKind] {
+        let possible = allCases.filter { (hasNetwork || $0 != .nodeCut) && (hasBroker || $0 != .brokerKilled) }
+        let deck = possible.flatMap { Array(repeating: $0, count: $0.share) }
         var series: [ClusterFaultKind] = []
         while series.count < count { series += deck.shuffled(using: &random) }
         return Array(series.prefix(count))
@@ -54,6 +58,9 @@ struct ClusterFaults: Disturbance {
         case .storeKilled: return try await kill(cluster.mariaDB.process, "MariaDB", down)
         case .redisKilled: return try await kill(cluster.redis, "Redis", down)
         case .registryKilled: return try await kill(cluster.zooKeeper, "ZooKeeper", down)
+        case .brokerKilled:
+            guard let nats = cluster.nats else { throw ServerProcessError("the cluster has no broker") }
+            return try await kill(nats, "NATS", down)
         case .redisFlushed:
             _ = try await RedisServer.ask(port: cluster.redisPort, ["FLUSHALL"])
             return Fault(kind: "Redis emptied")

@@ -17,6 +17,10 @@ public actor LocalCluster {
         public var directory: URL?
         /// Nil: MariaDB and ZooKeeper of its own.
         public var shared: SharedServers?
+        /// What hands over between socket nodes.
+        public var relay = RelayKind.peer
+        /// Whether the nodes speak TLS with each other, with certificates of an authority of the cluster's own.
+        public var isEncrypted = false
         /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
         public var hasNetwork = false
 
@@ -50,6 +54,10 @@ public actor LocalCluster {
         ].flatMap { ["--limits-\($0)", "0"] }
     }
 
+    public enum RelayKind: Sendable {
+        case peer, nats
+    }
+
     /// One process of Apus.
     public struct Node: Sendable {
         /// `socket 2`.
@@ -65,6 +73,12 @@ public actor LocalCluster {
     public nonisolated let redisPort: Int
     /// SeaweedFS; nil: the cluster has no object store.
     public nonisolated let objects: SeaweedServer?
+    /// Of ``RelayKind/nats``.
+    public nonisolated let nats: MiddlewareProcess?
+    /// Of a cluster that is encrypted.
+    public nonisolated let authority: CertificateAuthority?
+    /// What makes a process a node of this cluster.
+    public nonisolated let environment: [String: String]
     public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
@@ -96,17 +110,29 @@ public actor LocalCluster {
         }
     }
 
-    private init(
-        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, objects: SeaweedServer?, network: ClusterNetwork?,
-        nodes: [Node], shared: SharedServers?
-    ) {
-        self.objects = objects
-        self.network = network
-        self.servers = servers
-        self.redis = redis
-        self.redisPort = redisPort
+    private init(servers: Servers, environment: [String: String], nodes: [Node], shared: SharedServers?) throws {
+        guard let middleware = servers.middleware else { throw ServerProcessError("the cluster has no servers") }
+        self.servers = middleware
+        redis = servers.redis
+        redisPort = servers.redisPort
+        objects = servers.objects
+        nats = servers.nats
+        authority = servers.authority
+        network = servers.network
+        self.environment = environment
         self.nodes = nodes
         self.shared = shared
+    }
+
+    /// Everything that nodes need, as far as it has started.
+    private struct Servers {
+        var redis: MiddlewareProcess
+        var redisPort: Int
+        var objects: SeaweedServer?
+        var nats: MiddlewareProcess?
+        var authority: CertificateAuthority?
+        var network: ClusterNetwork?
+        var middleware: ClusterMiddleware?
     }
 
     /// The servers run, the nodes do not yet.
@@ -115,39 +141,60 @@ public actor LocalCluster {
         let redisFolder = directory.appending(path: "redis")
         try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
         let objects = try await options.objectStore(in: directory.appending(path: "seaweed"))
-        let free = try await MiddlewareProcess.lastingPorts(3)
-        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
+        let free = try await MiddlewareProcess.lastingPorts(4)
+        let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2], relay: free[3])
         let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
-        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: ports.redis, address: network?.hub))
-        var started: ClusterMiddleware?
+        var servers = Servers(
+            redis: MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: ports.redis, address: network?.hub)),
+            redisPort: ports.redis, objects: objects, network: network)
         do {
-            try await redis.start()
-            try await objects?.process.start()
-            let servers =
-                if let shared = options.shared {
-                    try await shared.part()
-                } else {
-                    try await ClusterMiddleware.start(
-                        in: directory, storePort: ports.store, registryPort: ports.registry, address: network?.hub)
-                }
-            started = servers
-            var environment = [
-                "APUS_CLUSTER_REDIS": "redis://\(network?.hub ?? "127.0.0.1"):\(ports.redis)",
-                "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-            ]
-            environment.merge(servers.environment) { $1 }
-            environment.merge(objects?.settings ?? [:]) { $1 }
+            let environment = try await start(&servers, options, ports, directory: directory)
             let nodes = try await makeNodes(options, directory: directory, network: network, environment: environment)
-            return LocalCluster(
-                servers: servers, redis: redis, redisPort: ports.redis, objects: objects, network: network, nodes: nodes,
-                shared: options.shared)
+            return try LocalCluster(servers: servers, environment: environment, nodes: nodes, shared: options.shared)
         } catch {
-            if options.shared == nil { await started?.kill() }
-            await redis.kill()
-            await objects?.process.kill()
+            if options.shared == nil { await servers.middleware?.kill() }
+            for process in [servers.redis, servers.nats, objects?.process] { await process?.kill() }
             await network?.end()
             throw error
         }
+    }
+
+    /// - Returns: what makes a process a node of this cluster.
+    private static func start(
+        _ servers: inout Servers, _ options: Options, _ ports: ClusterNetwork.ServerPorts, directory: URL
+    ) async throws -> [String: String] {
+        let address = servers.network?.hub
+        let host = address ?? "127.0.0.1"
+        var environment = [
+            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)",
+            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+        ]
+        try await servers.redis.start()
+        if let objects = servers.objects {
+            try await objects.process.start()
+            environment.merge(objects.settings) { $1 }
+        }
+        if options.relay == .nats {
+            let nats = MiddlewareProcess(NATSServer.plan(port: ports.relay, isOpen: address != nil))
+            servers.nats = nats
+            try await nats.start()
+            environment["APUS_CLUSTER_RELAY"] = "nats://\(host):\(ports.relay)"
+        }
+        if options.isEncrypted {
+            let folder = directory.appending(path: "certificates")
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            let authority = try await CertificateAuthority(directory: folder)
+            servers.authority = authority
+            environment.merge(try await authority.nodeSettings()) { $1 }
+        }
+        let middleware =
+            if let shared = options.shared {
+                try await shared.part()
+            } else {
+                try await ClusterMiddleware.start(in: directory, storePort: ports.store, registryPort: ports.registry, address: address)
+            }
+        servers.middleware = middleware
+        return environment.merging(middleware.environment) { $1 }
     }
 
     private static func makeNodes(
@@ -210,8 +257,7 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        await redis.kill()
-        await objects?.process.kill()
+        for process in [redis, nats, objects?.process] { await process?.kill() }
         if let shared {
             // What is left of it is gone with the server.
             try? await shared.takeBack(servers)
@@ -219,5 +265,15 @@ public actor LocalCluster {
             await servers.kill()
         }
         await network?.end()
+    }
+}
+
+extension CertificateAuthority {
+    /// The settings of a node that has a certificate of this authority.
+    fileprivate func nodeSettings() async throws -> [String: String] {
+        let issued = try await issue("node")
+        return [
+            "APUS_CLUSTER_CERTIFICATE": issued.certificate, "APUS_CLUSTER_KEY": issued.key, "APUS_CLUSTER_AUTHORITY": certificate,
+        ]
     }
 }

@@ -2,8 +2,12 @@ import Foundation
 
 /// A NATS server without JetStream: it keeps nothing.
 public enum NATSServer {
-    public static func plan(port: Int) -> MiddlewareProcess.Plan {
-        MiddlewareProcess.Plan(name: "NATS", program: "nats-server", arguments: ["-a", "127.0.0.1", "-p", "\(port)"]) {
+    /// - Parameters:
+    ///   - isOpen: it listens on all addresses.
+    ///   - options: of the command line, beside where it listens.
+    public static func plan(port: Int, isOpen: Bool = false, options: [String] = []) -> MiddlewareProcess.Plan {
+        let listen = ["-a", isOpen ? "0.0.0.0" : "127.0.0.1", "-p", "\(port)"]
+        return MiddlewareProcess.Plan(name: "NATS", program: "nats-server", arguments: listen + options) {
             await MiddlewareProcess.accepts(port: port)
         }
     }

@@ -28,6 +28,8 @@ public actor ClusterNetwork {
         public var store: Int
         public var redis: Int
         public var registry: Int
+        /// Of a broker, where there is one.
+        public var relay: Int
     }
 
     /// Of the servers, and of the clients in this process.
@@ -120,7 +122,7 @@ public actor ClusterNetwork {
             let others = "\(subnet).2-\(subnet).254"
             return (["ip saddr \(others)"], ["ip daddr \(others)"])
         // They are beside the servers.
-        case .clients: return servers([ports.store, ports.redis, ports.registry], not: true)
+        case .clients: return servers([ports.store, ports.redis, ports.registry, ports.relay], not: true)
         case .store: return servers([ports.store])
         case .redisAndRegistry: return servers([ports.redis, ports.registry])
         }

@@ -3,6 +3,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 
 /// The HTTP API of a server: encodes requests, keeps deadlines, turns every failure into an ``ApusError``.
 struct APIClient: Sendable {
@@ -36,11 +37,14 @@ struct APIClient: Sendable {
 
     let server: URL
     let timeout: Duration
+    /// Nil: as the HTTP client does by itself.
+    let tls: TLSConfiguration?
     let client: HTTPClient
 
-    init(server: URL, timeout: Duration, client: HTTPClient = APIClient.http) {
+    init(server: URL, timeout: Duration, tls: TLSConfiguration? = nil, client: HTTPClient = APIClient.http) {
         self.server = server
         self.timeout = timeout
+        self.tls = tls
         self.client = client
     }
 
@@ -73,6 +77,7 @@ struct APIClient: Sendable {
     private func attempt(_ request: Request, token: String?) async throws -> ByteBuffer {
         var outgoing = HTTPClientRequest(url: try url(request))
         outgoing.method = request.method
+        outgoing.tlsConfiguration = tls
         outgoing.headers.add(name: "accept", value: "application/json, application/problem+json")
         if let token { outgoing.headers.add(name: "authorization", value: "Bearer \(token)") }
         if let key = request.idempotencyKey { outgoing.headers.add(name: "idempotency-key", value: key) }
@@ -96,7 +101,7 @@ struct APIClient: Sendable {
         } catch let error as HTTPClientError where Self.timeouts.contains(error) {
             throw ApusError(.timedOut, "the server did not answer in time", cause: error)
         } catch {
-            throw ApusError(.unreachable, "the server cannot be reached", cause: error)
+            throw ApusError(.unreachable, ServerTrust.describe(error, "the server cannot be reached"), cause: error)
         }
         guard (200..<300).contains(response.status.code) else { throw Self.refusal(response, body) }
         return body

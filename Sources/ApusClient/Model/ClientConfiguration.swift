@@ -17,8 +17,16 @@ public struct ClientConfiguration: Sendable {
         case webSocket
         /// WebSocket with JSON frames: easier to read on the wire.
         case webSocketJSON
-        /// TCP with protobuf frames. Not encrypted, therefore refused when the server's address is `https`.
+        /// TCP with protobuf frames. When the server's address is `https` and its TCP is not encrypted, this is refused.
         case tcp
+    }
+
+    /// Whose word about the server's certificate is taken.
+    public enum TrustRoots: Sendable, Hashable {
+        /// The authorities that the system knows.
+        case system
+        /// Only the certificates in this file (PEM): an authority of one's own.
+        case file(URL)
     }
 
     /// How much of a conversation that is new to this client is fetched by itself.
@@ -32,6 +40,8 @@ public struct ClientConfiguration: Sendable {
     public var server: URL
     public var storage: Storage
     public var transport: Transport
+    /// For HTTP, WebSocket and TCP alike. Read when a client is made.
+    public var trustRoots = TrustRoots.system
     /// What the user sees in the list of devices.
     public var deviceName: String
     /// `ios`, `macos`, `linux`, `terminal` …: compared by the server's device policy.

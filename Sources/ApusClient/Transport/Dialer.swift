@@ -13,10 +13,15 @@ struct Dialer: Sendable {
 
     let group: any EventLoopGroup
     let timeout: Duration
+    let tls: TLSConfiguration
 
-    init(group: any EventLoopGroup = .singletonMultiThreadedEventLoopGroup, timeout: Duration) {
+    init(
+        group: any EventLoopGroup = .singletonMultiThreadedEventLoopGroup, timeout: Duration,
+        tls: TLSConfiguration = .makeClientConfiguration()
+    ) {
         self.group = group
         self.timeout = timeout
+        self.tls = tls
     }
 
     /// - Throws: ``ApusError`` `unreachable`, `timed_out`.
@@ -29,8 +34,21 @@ struct Dialer: Sendable {
         } catch let error as ApusError {
             throw error
         } catch {
-            throw ApusError(.unreachable, "no connection to \(address.host):\(address.port)", cause: error)
+            throw ApusError(
+                .unreachable, ServerTrust.describe(error, "no connection to \(address.host):\(address.port)"), cause: error)
         }
+    }
+
+    /// Nil: the address is not encrypted.
+    private func tlsContext(_ address: ServerAddress) throws -> NIOSSLContext? {
+        address.isEncrypted ? try NIOSSLContext(configuration: tls) : nil
+    }
+
+    private static func addTLS(_ context: NIOSSLContext, _ address: ServerAddress, to channel: any Channel) throws {
+        // A name goes into the handshake; an address must not (RFC 6066 section 3).
+        let isIP = (try? SocketAddress(ipAddress: address.host, port: 0)) != nil
+        try channel.pipeline.syncOperations.addHandler(
+            try NIOSSLClientHandler(context: context, serverHostname: isIP ? nil : address.host))
     }
 
     private func bootstrap() -> ClientBootstrap {
@@ -40,8 +58,10 @@ struct Dialer: Sendable {
     }
 
     private func openTCP(_ address: ServerAddress) async throws -> Link {
+        let tls = try tlsContext(address)
         let channel = try await bootstrap().connect(host: address.host, port: address.port) { channel in
             channel.eventLoop.makeCompletedFuture {
+                if let tls { try Self.addTLS(tls, address, to: channel) }
                 let pipeline = channel.pipeline.syncOperations
                 try pipeline.addHandler(ByteToMessageHandler(LengthPrefixHandler(bytesMax: Self.messageBytesMax)))
                 try pipeline.addHandler(MessageToByteHandler(LengthPrefixEncoder()))
@@ -61,16 +81,11 @@ struct Dialer: Sendable {
     }
 
     private func openWebSocket(_ address: ServerAddress, _ encoding: FrameEncoding, path: String) async throws -> Link {
-        let tls = address.isEncrypted ? try NIOSSLContext(configuration: .makeClientConfiguration()) : nil
+        let tls = try tlsContext(address)
         let deadline = NIODeadline.now() + TimeAmount(timeout)
         let pending = try await bootstrap().connect(host: address.host, port: address.port) { channel in
             channel.eventLoop.makeCompletedFuture {
-                if let tls {
-                    // A name goes into the handshake; an address must not (RFC 6066 section 3).
-                    let isIP = (try? SocketAddress(ipAddress: address.host, port: 0)) != nil
-                    try channel.pipeline.syncOperations.addHandler(
-                        try NIOSSLClientHandler(context: tls, serverHostname: isIP ? nil : address.host))
-                }
+                if let tls { try Self.addTLS(tls, address, to: channel) }
                 let timer = channel.eventLoop.scheduleTask(deadline: deadline) { channel.close(promise: nil) }
                 let result = try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
                     configuration: .init(upgradeConfiguration: Self.upgradeConfiguration(address, encoding, path)))

@@ -28,13 +28,17 @@ struct ServerAddress: Sendable, Hashable {
         let mustEncrypt = server.scheme?.lowercased() == "https"
         switch transport {
         case .tcp:
-            guard !mustEncrypt else { throw ApusError(.invalidArgument, "TCP is not encrypted; use WebSocket with an https server") }
+            guard node.isTCPEncrypted || !mustEncrypt else {
+                throw ApusError(.invalidArgument, "the server's TCP is not encrypted; use WebSocket with an https server")
+            }
             guard let tcp = node.tcp else { throw ApusError(.invalidArgument, "the server does not listen on TCP") }
             guard let colon = tcp.lastIndex(of: ":"), let port = Int(tcp[tcp.index(after: colon)...]) else {
                 throw ApusError(.badAnswer, "\(tcp) is not host:port")
             }
             let host = tcp[..<colon].trimmingPrefix("[")
-            self.init(host: String(host.hasSuffix("]") ? host.dropLast() : host), port: port, isEncrypted: false, carrier: .tcp)
+            self.init(
+                host: String(host.hasSuffix("]") ? host.dropLast() : host), port: port,
+                isEncrypted: node.isTCPEncrypted, carrier: .tcp)
         case .webSocket, .webSocketJSON:
             guard let url = URLComponents(string: node.url), let scheme = url.scheme?.lowercased(), ["ws", "wss"].contains(scheme),
                 let host = url.host, !host.isEmpty

@@ -36,6 +36,8 @@ public struct NodeInfo: Sendable, Hashable, Codable {
     /// Where clients connect, of a socket node.
     public var socketURL: String?
     public var tcp: NetworkAddress?
+    /// Whether `tcp` is to be spoken to inside TLS; of `socketURL` its scheme says so. Missing is no.
+    public var isTCPEncrypted: Bool
     /// Where other nodes hand over, of a socket node.
     public var peer: NetworkAddress?
     /// Sessions it holds, of a socket node; requests under way, of the others. A hint, some seconds old.
@@ -47,16 +49,32 @@ public struct NodeInfo: Sendable, Hashable, Codable {
 
     public init(
         id: NodeID, roles: Set<Role>, http: NetworkAddress? = nil, socketURL: String? = nil, tcp: NetworkAddress? = nil,
-        peer: NetworkAddress? = nil, load: Int = 0, weight: Int = 100, version: String
+        isTCPEncrypted: Bool = false, peer: NetworkAddress? = nil, load: Int = 0, weight: Int = 100, version: String
     ) {
         self.id = id
         self.roles = roles
         self.http = http
         self.socketURL = socketURL
         self.tcp = tcp
+        self.isTCPEncrypted = isTCPEncrypted
         self.peer = peer
         self.load = load
         self.weight = weight
         self.version = version
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        id = try container.decode(NodeID.self, forKey: .id)
+        roles = try container.decode(Set<Role>.self, forKey: .roles)
+        http = try container.decodeIfPresent(NetworkAddress.self, forKey: .http)
+        socketURL = try container.decodeIfPresent(String.self, forKey: .socketURL)
+        tcp = try container.decodeIfPresent(NetworkAddress.self, forKey: .tcp)
+        // Nodes of the version before do not say it.
+        isTCPEncrypted = try container.decodeIfPresent(Bool.self, forKey: .isTCPEncrypted) ?? false
+        peer = try container.decodeIfPresent(NetworkAddress.self, forKey: .peer)
+        load = try container.decode(Int.self, forKey: .load)
+        weight = try container.decode(Int.self, forKey: .weight)
+        version = try container.decode(String.self, forKey: .version)
     }
 }

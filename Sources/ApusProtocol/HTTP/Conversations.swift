@@ -145,9 +145,24 @@ public struct SocketNode: Codable, Sendable {
     public var url: String
     /// `host:port`; nil: this node does not listen on TCP.
     public var tcp: String?
+    /// Whether `tcp` is to be spoken to inside TLS. Missing is no.
+    public var isTCPEncrypted: Bool
 
-    public init(url: String, tcp: String?) {
+    enum CodingKeys: String, CodingKey {
+        case url, tcp
+        case isTCPEncrypted = "tcp_tls"
+    }
+
+    public init(url: String, tcp: String?, isTCPEncrypted: Bool = false) {
         self.url = url
         self.tcp = tcp
+        self.isTCPEncrypted = isTCPEncrypted
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        url = try container.decode(String.self, forKey: .url)
+        tcp = try container.decodeIfPresent(String.self, forKey: .tcp)
+        isTCPEncrypted = try container.decodeIfPresent(Bool.self, forKey: .isTCPEncrypted) ?? false
     }
 }

@@ -21,7 +21,7 @@ extension AuthRole {
                 throw OAuthError(
                     error: "unsupported_grant_type", description: "grants are \(Grant.allCases.map(\.rawValue).joined(separator: ", "))")
             }
-            let issuer = try issuer(of: request)
+            let issuer = try issuer(of: request, context)
             let response: TokenResponse
             switch (grant, caller) {
             case (.password, .firstParty): response = try await passwordGrant(form, issuer)
@@ -72,7 +72,7 @@ extension AuthRole {
 
     /// RFC 8414.
     @Sendable func metadata(_ request: Request, _ context: APIContext) async throws -> Response {
-        let issuer = try issuer(of: request)
+        let issuer = try issuer(of: request, context)
         return try Response.json(
             ServerMetadata(
                 issuer: issuer, authorizationEndpoint: issuer + HTTPPath.authorize, tokenEndpoint: issuer + HTTPPath.token,
@@ -134,10 +134,10 @@ extension AuthRole {
 
     // MARK: Parts
 
-    private func issuer(of request: Request) throws -> String {
+    private func issuer(of request: Request, _ context: APIContext) throws -> String {
         if let issuer = configuration.issuer { return issuer }
         guard let host = request.requestedHost else { throw ApusError(.malformed, "the Host header is missing or not valid") }
-        return "\(configuration.isEncrypted ? "https" : "http")://\(host.authority)"
+        return "\(context.isEncrypted ? "https" : "http")://\(host.authority)"
     }
 
     /// Runs an endpoint whose errors are OAuth's and not problem documents.

@@ -4,11 +4,9 @@ import Hummingbird
 import Logging
 
 public struct AuthConfiguration: Sendable {
-    /// The `iss` of tokens and of the discovery document, like `https://chat.example.com`. Nil: `http://` (or `https://`, see
-    /// ``isEncrypted``) and the host that the client asked.
+    /// The `iss` of tokens and of the discovery document, like `https://chat.example.com`. Nil: `http://` or `https://`, as the
+    /// client came, and the host that it asked.
     public var issuer: String?
-    /// Whether clients reach the role by TLS.
-    public var isEncrypted = false
     public var accessTokenLifetime: Duration
     /// Of each refresh token; a device that stays away longer logs in again.
     public var refreshTokenLifetime: Duration

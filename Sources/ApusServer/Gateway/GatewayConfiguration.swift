@@ -13,19 +13,16 @@ public struct UpstreamConfiguration: Sendable {
     /// A body up to this size is held as a whole: an answer, so that it can be asked for again when its node fails in the middle,
     /// and a request, so that it can be sent again. What is larger passes through in pieces.
     public var bufferBytesMax: Int
-    /// Between nodes: `http`, or `https` where TLS is set up there.
-    public var scheme: String
 
     public init(
         policy: BalancingPolicy = .roundRobin, breaker: CircuitBreaker.Configuration = .init(), attemptsMax: Int = 3,
-        attemptTimeout: Duration = .seconds(5), bufferBytesMax: Int = 65_536, scheme: String = "http"
+        attemptTimeout: Duration = .seconds(5), bufferBytesMax: Int = 65_536
     ) {
         self.policy = policy
         self.breaker = breaker
         self.attemptsMax = attemptsMax
         self.attemptTimeout = attemptTimeout
         self.bufferBytesMax = bufferBytesMax
-        self.scheme = scheme
     }
 
     /// What an `HTTPClient` for nodes has to be like.
@@ -57,15 +54,12 @@ public struct GatewayConfiguration: Sendable {
     public var limits: GatewayLimits
     /// For a body that passes through in pieces, from the header to its end.
     public var transferTimeout: Duration
-    /// What clients use to reach the gateway: `http`, or `https` behind something that ends TLS.
-    public var scheme: String
 
     public init(
-        http: HTTPConfiguration, limits: GatewayLimits = GatewayLimits(), transferTimeout: Duration = .seconds(600), scheme: String = "http"
+        http: HTTPConfiguration, limits: GatewayLimits = GatewayLimits(), transferTimeout: Duration = .seconds(600)
     ) {
         self.http = http
         self.limits = limits
         self.transferTimeout = transferTimeout
-        self.scheme = scheme
     }
 }

@@ -137,7 +137,8 @@ struct GatewayResponder: HTTPResponder {
         let trace = continued?.child(using: &random) ?? TraceContext(using: &random)
         let headers = HeaderRules.forwarded(
             request.headers,
-            from: .init(address: context.clientAddress, authority: request.requestedHost?.authority, scheme: configuration.scheme),
+            from: .init(
+                address: context.clientAddress, authority: request.requestedHost?.authority, scheme: context.isEncrypted ? "https" : "http"),
             requestID: context.id, trace: trace, state: continued == nil ? nil : request.headers[.tracestate])
         return UpstreamRequest(
             method: request.method, target: request.uri.path + (request.uri.query.map { "?\($0)" } ?? ""), headers: headers,

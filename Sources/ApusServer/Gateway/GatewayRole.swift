@@ -18,9 +18,10 @@ public struct GatewayRole: Service {
     ///   - upstreams: of the roles auth, user and web. It and what it needs run for as long as this does.
     ///   - limiter: shared by all gateways.
     ///   - fallback: asked when `limiter` cannot be reached; nil: there are no limits then.
+    ///   - certificate: nil: no TLS with clients.
     public init(
         configuration: GatewayConfiguration, upstreams: UpstreamClient, verifier: any TokenVerifier, limiter: any RateLimiter,
-        fallback: (any RateLimiter)?, readiness: Readiness, logger: Logger
+        fallback: (any RateLimiter)?, readiness: Readiness, certificate: TLSCertificate? = nil, logger: Logger
     ) {
         limits = LiveSetting(configuration.limits)
         let own = HTTPRoutes(verifier: verifier)
@@ -30,7 +31,9 @@ public struct GatewayRole: Service {
             configuration: configuration, table: .api, upstreams: upstreams, verifier: verifier,
             limits: RequestLimits(limits: limits, limiter: limiter, fallback: fallback, logger: logger),
             own: own.router.buildResponder())
-        http = HTTPService(configuration: configuration.http, responder: responder, readiness: readiness, logger: logger)
+        http = HTTPService(
+            configuration: configuration.http, responder: responder, readiness: readiness,
+            encryption: certificate.map { .clients($0) } ?? .none, logger: logger)
     }
 
     /// Where it listens, once it does.

@@ -48,6 +48,7 @@ public final class UpstreamClient: Service {
     private let registry: any NodeRegistry
     private let pools: [Role: NodePool]
     private let configuration: UpstreamConfiguration
+    private let certificate: ClusterCertificate?
     private let budget = NIOLockedValueBox(RetryBudget())
     private let logger: Logger
 
@@ -55,13 +56,15 @@ public final class UpstreamClient: Service {
     ///   - client: with ``UpstreamConfiguration/client(connectTimeout:idleTimeout:connectionsPerNodeMax:)``. Its owner shuts it down, after
     ///     everything that uses this has stopped.
     ///   - roles: that are called.
+    ///   - certificate: nil: nodes speak plain HTTP.
     public init(
         client: HTTPClient, registry: any NodeRegistry, roles: Set<Role>, configuration: UpstreamConfiguration = UpstreamConfiguration(),
-        logger: Logger
+        certificate: ClusterCertificate? = nil, logger: Logger
     ) {
         self.client = client
         self.registry = registry
         self.configuration = configuration
+        self.certificate = certificate
         self.logger = logger
         pools = Dictionary(
             uniqueKeysWithValues: roles.map { ($0, NodePool(role: $0, policy: configuration.policy, breaker: configuration.breaker)) })
@@ -121,7 +124,8 @@ public final class UpstreamClient: Service {
         _ request: UpstreamRequest, _ call: NodePool.Call, until deadline: ContinuousClock.Instant
     ) async throws -> UpstreamResponse {
         guard let address = call.node.http else { throw ApusError(.internal, "a node without an address") }
-        var outgoing = HTTPClientRequest(url: "\(configuration.scheme)://\(address)\(request.target)")
+        var outgoing = HTTPClientRequest(url: "\(certificate == nil ? "http" : "https")://\(address)\(request.target)")
+        outgoing.tlsConfiguration = certificate?.clientConfiguration
         outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
         outgoing.headers = request.headers
         switch request.body {

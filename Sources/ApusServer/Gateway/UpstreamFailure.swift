@@ -4,6 +4,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOPosix
+import NIOSSL
 
 /// Why there is no answer, in three kinds that matter: whether the node has seen the request, whether it is the node's fault, and
 /// what the client is told.
@@ -19,13 +20,13 @@ enum UpstreamFailure {
         switch error {
         case let error as UploadFailure: self = .givenUp(error.reason)
         case is CancellationError: self = .givenUp(error)
-        case is NIOConnectionError, ChannelError.connectTimeout: self = .notSent(error)
+        case is NIOConnectionError, ChannelError.connectTimeout, NIOSSLError.handshakeFailed: self = .notSent(error)
         // What a connect to an address fails with; on a connection that is up these do not come.
         case let error as IOError where [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH].contains(error.errnoCode): self = .notSent(error)
         case let error as HTTPClientError:
             switch error {
             case .cancelled where Task.isCancelled: self = .givenUp(CancellationError())
-            case .connectTimeout, .getConnectionFromPoolTimeout: self = .notSent(error)
+            case .connectTimeout, .getConnectionFromPoolTimeout, .tlsHandshakeTimeout: self = .notSent(error)
             case .invalidURL, .emptyHost: self = .givenUp(ApusError(.malformed, "the path is not valid", cause: error))
             case .deadlineExceeded, .readTimeout:
                 // An upload that took too long may be the client's slowness as well as the node's.

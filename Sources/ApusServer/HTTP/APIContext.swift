@@ -15,12 +15,15 @@ public struct APIContext: RequestContext {
     public var bodyBytesMax: Int
     /// Who asks, as far as is known: the connection's other end, or whom a trusted proxy names. Nil for what is no IP address.
     public var clientAddress: IPAddress?
+    /// Whether the client's own connection is encrypted, as far as this listener or a trusted proxy says.
+    public var isEncrypted: Bool
 
     public init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         clientAddress = source.channel.remoteAddress.flatMap(IPAddress.init)
         id = ""
         bodyBytesMax = 0
+        isEncrypted = false
     }
 
     /// The device that asks.

@@ -17,15 +17,13 @@ public struct HTTPService: Service {
 
     private let configuration: HTTPConfiguration
     private let responder: CallbackResponder<APIContext>
-    private let certificate: TLSCertificate?
+    private let encryption: HTTPEncryption
     private let logger: Logger
 
-    /// - Parameters:
-    ///   - deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
-    ///   - certificate: nil: no TLS.
+    /// - Parameter deviceCheck: asked about the device of every access token; nil: a token is good until it expires.
     public init(
         configuration: HTTPConfiguration, roles: [any HTTPRole], verifier: any TokenVerifier, deviceCheck: DeviceCheck? = nil,
-        readiness: Readiness, certificate: TLSCertificate? = nil, logger: Logger
+        readiness: Readiness, encryption: HTTPEncryption = .none, logger: Logger
     ) {
         let routes = HTTPRoutes(verifier: verifier, deviceCheck: deviceCheck)
         HealthRole(readiness: readiness).addRoutes(to: routes)
@@ -34,23 +32,25 @@ public struct HTTPService: Service {
         self.init(
             configuration: configuration,
             responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()),
-            readiness: readiness, certificate: certificate, logger: logger)
+            readiness: readiness, encryption: encryption, logger: logger)
     }
 
     /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
     ///   address, the log line, cross-origin rules, problem documents.
     init(
         configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, readiness: Readiness,
-        certificate: TLSCertificate? = nil, logger: Logger
+        encryption: HTTPEncryption = .none, logger: Logger
     ) {
         self.configuration = configuration
         corsOrigins = LiveSetting(configuration.corsOrigins)
-        self.certificate = certificate
+        self.encryption = encryption
         self.logger = logger
         // From the outside in.
         let middlewares = Router(context: APIContext.self).middlewares
         middlewares.add(
-            RequestPreparation(bodyBytesMax: configuration.bodyBytesMax, trustedProxies: configuration.trustedProxies))
+            RequestPreparation(
+                bodyBytesMax: configuration.bodyBytesMax, trust: encryption.trust(configuration.trustedProxies),
+                isEncrypted: encryption.isForClients))
         middlewares.add(Farewell(readiness: readiness))
         middlewares.add(AccessLog())
         middlewares.add(CrossOrigin(origins: corsOrigins))
@@ -62,7 +62,7 @@ public struct HTTPService: Service {
     public func run() async throws {
         let idleTimeout = TimeAmount(configuration.idleTimeout)
         let limits = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [
+            additionalChannelHandlers: encryption.guards + [
                 BodyGuard(bytesMax: configuration.bodyBytesMax * 2), SlowReaderGuard(timeout: idleTimeout),
             ],
             idleTimeout: idleTimeout,
@@ -94,9 +94,9 @@ public struct HTTPService: Service {
     }
 
     private func server(_ limits: HTTP1Channel.Configuration) -> HTTPServerBuilder {
-        guard let certificate else { return .http1(configuration: limits) }
+        guard let makeHandler = encryption.makeHandler else { return .http1(configuration: limits) }
         return HTTPServerBuilder { responder in
-            TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), certificate: certificate)
+            TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), makeHandler: makeHandler)
         }
     }
 }

@@ -26,7 +26,7 @@ struct HealthRole: HTTPRole {
 
 extension HTTPService {
     /// The listener of a process that waits for what it needs: it says how it is, and that everything else has to wait.
-    public init(waitingOn configuration: HTTPConfiguration, readiness: Readiness, certificate: TLSCertificate? = nil, logger: Logger) {
+    public init(waitingOn configuration: HTTPConfiguration, readiness: Readiness, encryption: HTTPEncryption = .none, logger: Logger) {
         let routes = HTTPRoutes(verifier: NoTokens())
         HealthRole(readiness: readiness).addRoutes(to: routes)
         routes.complete()
@@ -39,7 +39,7 @@ extension HTTPService {
                 }
                 return try await health.respond(to: request, context: context)
             },
-            certificate: certificate, logger: logger)
+            readiness: readiness, encryption: encryption, logger: logger)
     }
 }
 

@@ -35,10 +35,10 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     /// The client behind trusted proxies. Each proxy adds the address that it sees on the right, so whatever is left of the
     /// first one that is not trusted may be invented.
     /// - Parameter fields: the `X-Forwarded-For` fields of a request that came from this address.
-    func client(forwardedFor fields: [String], trusting proxies: [AddressRange]) -> IPAddress {
+    func client(forwardedFor fields: [String], trusting proxies: ProxyTrust) -> IPAddress {
         var client = self
         for entry in fields.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }).reversed() {
-            guard proxies.contains(where: { $0.contains(client) }), let next = IPAddress(entry.trimmingSpaces) else { break }
+            guard proxies.includes(client), let next = IPAddress(entry.trimmingSpaces) else { break }
             client = next
         }
         return client

@@ -21,14 +21,18 @@ extension HTTPField.Name {
 /// Gives the request its id, the caller's if it brought a decent one, and its limits.
 struct RequestPreparation: RouterMiddleware {
     let bodyBytesMax: Int
-    let trustedProxies: [AddressRange]
+    let trust: ProxyTrust
+    /// Whether clients reach this listener itself by TLS.
+    let isEncrypted: Bool
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
         var context = context
         context.id = request.headers[.requestID].flatMap(Self.accepted) ?? RequestID().description
         context.bodyBytesMax = bodyBytesMax
-        context.clientAddress = context.clientAddress.map {
-            $0.client(forwardedFor: request.headers[values: .xForwardedFor], trusting: trustedProxies)
+        context.isEncrypted = isEncrypted
+        if let caller = context.clientAddress {
+            context.clientAddress = caller.client(forwardedFor: request.headers[values: .xForwardedFor], trusting: trust)
+            if trust.includes(caller), let scheme = request.headers[.xForwardedProto] { context.isEncrypted = scheme == "https" }
         }
         context.logger[metadataKey: "hb.request.id"] = nil
         context.logger[metadataKey: "request"] = "\(context.id)"

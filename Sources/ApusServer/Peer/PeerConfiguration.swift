@@ -1,26 +1,11 @@
 import ApusCore
 import ApusProtocol
-import NIOSSL
 
 /// The values of the links between nodes.
 public struct PeerConfiguration: Sendable {
-    /// Of both ends; each needs what it is for the other: a certificate to show, roots to trust.
-    public struct TLS: Sendable {
-        public var server: TLSConfiguration
-        public var client: TLSConfiguration
-        /// The name in the other nodes' certificates. Nil: the host that is connected to.
-        public var serverName: String?
-
-        public init(server: TLSConfiguration, client: TLSConfiguration, serverName: String? = nil) {
-            self.server = server
-            self.client = client
-            self.serverName = serverName
-        }
-    }
-
     public var listen: NetworkAddress
     /// Nil: plain TCP, for a network where nobody else is.
-    public var tls: TLS?
+    public var certificate: ClusterCertificate?
     public var connectMilliseconds = 2000
     /// From the first byte to a valid `hello`, and from `hello` to `welcome`.
     public var handshakeSeconds = 5
@@ -44,8 +29,8 @@ public struct PeerConfiguration: Sendable {
     /// Between two attempts to connect, at most.
     public var retryMillisecondsMax = 5000
 
-    public init(listen: NetworkAddress, tls: TLS? = nil) {
+    public init(listen: NetworkAddress, certificate: ClusterCertificate? = nil) {
         self.listen = listen
-        self.tls = tls
+        self.certificate = certificate
     }
 }

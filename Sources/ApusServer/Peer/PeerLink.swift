@@ -4,7 +4,6 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
-import NIOSSL
 
 /// The way to one life of one other node: a connection that is made again when it breaks, and what waits for it.
 ///
@@ -30,7 +29,6 @@ final class PeerLink: Sendable {
     private let address: NetworkAddress
     private let node: NodeID
     private let configuration: PeerConfiguration
-    private let tls: NIOSSLContext?
     private let tokens: any PeerTokenSource
     private let eventLoop: any EventLoop
     private let losses: LossCounter
@@ -38,14 +36,13 @@ final class PeerLink: Sendable {
     private let state: NIOLockedValueBox<State>
 
     init(
-        to peer: NodeID, at address: NetworkAddress, from node: NodeID, configuration: PeerConfiguration, tls: NIOSSLContext?,
+        to peer: NodeID, at address: NetworkAddress, from node: NodeID, configuration: PeerConfiguration,
         tokens: any PeerTokenSource, eventLoop: any EventLoop, losses: LossCounter, logger: Logger
     ) {
         self.peer = peer
         self.address = address
         self.node = node
         self.configuration = configuration
-        self.tls = tls
         self.tokens = tokens
         self.eventLoop = eventLoop
         self.losses = losses
@@ -157,19 +154,15 @@ final class PeerLink: Sendable {
     }
 
     private func connect(_ hello: WirePeerHello) async throws -> any Channel {
-        let (configuration, tls, peer, logger) = (configuration, tls, peer, logger)
-        let serverName = configuration.tls?.serverName ?? address.host
+        let (configuration, peer, logger) = (configuration, peer, logger)
         return try await ClientBootstrap(group: eventLoop)
             .connectTimeout(.milliseconds(Int64(configuration.connectMilliseconds)))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.writeBufferWaterMark, value: .init(low: 256 << 10, high: 1 << 20))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    if let tls {
-                        // SNI knows names, no addresses.
-                        let isAddress = (try? SocketAddress(ipAddress: serverName, port: 0)) != nil
-                        try channel.pipeline.syncOperations.addHandler(
-                            try NIOSSLClientHandler(context: tls, serverHostname: isAddress ? nil : serverName))
+                    if let certificate = configuration.certificate {
+                        try channel.pipeline.syncOperations.addHandlers(try certificate.makeClientHandler(), PeerTLSLog(logger: logger))
                     }
                     let outbound = PeerOutbound(
                         link: self, hello: hello, peer: peer, configuration: configuration, eventLoop: channel.eventLoop, logger: logger)

@@ -4,7 +4,6 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
-import NIOSSL
 import ServiceLifecycle
 
 /// Takes what other nodes hand over to this one. Must outlive the socket role, whose sessions are served until they are drained.
@@ -17,25 +16,22 @@ public final class PeerListener: Service {
     private let verifier: any TokenVerifier
     private let receiver: any RelayReceiver
     private let group: any EventLoopGroup
-    private let tls: NIOSSLContext?
     private let logger: Logger
     private let connections: PeerConnections
 
     /// - Parameters:
     ///   - node: this one.
     ///   - receiver: called on the event loops of `group`.
-    /// - Throws: what NIOSSL says about the TLS configuration.
     public init(
         configuration: PeerConfiguration, node: NodeID, verifier: any TokenVerifier, receiver: any RelayReceiver,
         group: any EventLoopGroup, logger: Logger
-    ) throws {
+    ) {
         self.configuration = configuration
         self.node = node
         self.verifier = verifier
         self.receiver = receiver
         self.group = group
         self.logger = logger
-        tls = try configuration.tls.map { try NIOSSLContext(configuration: $0.server) }
         connections = PeerConnections(connectionsMax: configuration.connectionsMax, handshakesMax: configuration.handshakesMax)
     }
 
@@ -59,14 +55,16 @@ public final class PeerListener: Service {
 
     private func bind() async throws -> any Channel {
         let (node, configuration, verifier, receiver, logger) = (node, configuration, verifier, receiver, logger)
-        let (connections, tls) = (connections, tls)
+        let connections = connections
         return try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
+                    if let certificate = configuration.certificate {
+                        try channel.pipeline.syncOperations.addHandlers(certificate.makeServerHandler(), PeerTLSLog(logger: logger))
+                    }
                     let inbound = PeerInbound(
                         node: node, configuration: configuration, verifier: verifier, receiver: receiver, connections: connections,
                         eventLoop: channel.eventLoop, logger: logger)

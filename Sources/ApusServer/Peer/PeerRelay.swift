@@ -2,7 +2,6 @@ import ApusCore
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
-import NIOSSL
 import ServiceLifecycle
 
 /// The relay over direct links: keeps one to every other socket node that is registered.
@@ -15,24 +14,21 @@ public final class PeerRelay: Relay, Service {
     private let registry: any NodeRegistry
     private let tokens: any PeerTokenSource
     private let group: any EventLoopGroup
-    private let tls: NIOSSLContext?
     private let logger: Logger
     private let losses = LossCounter()
     private let links = NIOLockedValueBox<[NodeID: PeerLink]>([:])
 
     /// - Parameter node: this one.
-    /// - Throws: what NIOSSL says about the TLS configuration.
     public init(
         configuration: PeerConfiguration, node: NodeID, registry: any NodeRegistry, tokens: any PeerTokenSource,
         group: any EventLoopGroup, logger: Logger
-    ) throws {
+    ) {
         self.configuration = configuration
         self.node = node
         self.registry = registry
         self.tokens = tokens
         self.group = group
         self.logger = logger
-        tls = try configuration.tls.map { try NIOSSLContext(configuration: $0.client) }
     }
 
     /// Messages that were given up: no room, or no connection.
@@ -80,7 +76,7 @@ public final class PeerRelay: Relay, Service {
             for (id, address) in addresses {
                 if let link = links[id], link.revive() { continue }
                 let link = PeerLink(
-                    to: id, at: address, from: node, configuration: configuration, tls: tls, tokens: tokens, eventLoop: group.next(),
+                    to: id, at: address, from: node, configuration: configuration, tokens: tokens, eventLoop: group.next(),
                     losses: losses, logger: logger)
                 links[id] = link
                 added.append(link)

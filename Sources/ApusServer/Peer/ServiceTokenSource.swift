@@ -16,6 +16,7 @@ public final class ServiceTokenSource: PeerTokenSource {
     private let endpoints: @Sendable () async throws -> [String]
     private let authorization: String
     private let http: HTTPClient
+    private let certificate: ClusterCertificate?
     private let timeout: Duration
     private let clock: any WallClock
     private let token = NIOLockedValueBox<Token?>(nil)
@@ -23,13 +24,16 @@ public final class ServiceTokenSource: PeerTokenSource {
 
     /// - Parameters:
     ///   - endpoints: the URLs of the token endpoints that can be asked now; the first that answers is taken.
+    ///   - certificate: for `https` endpoints of the cluster's own.
     ///   - timeout: for each of them.
     public init(
-        clientID: String, secret: String, http: HTTPClient, timeout: Duration = .seconds(5), clock: any WallClock,
+        clientID: String, secret: String, http: HTTPClient, certificate: ClusterCertificate? = nil, timeout: Duration = .seconds(5),
+        clock: any WallClock,
         endpoints: @escaping @Sendable () async throws -> [String]
     ) {
         self.endpoints = endpoints
         self.http = http
+        self.certificate = certificate
         self.timeout = timeout
         self.clock = clock
         // RFC 6749 section 2.3.1: both are form-encoded first.
@@ -71,6 +75,7 @@ public final class ServiceTokenSource: PeerTokenSource {
     private func fetch(from endpoint: String) async throws -> Token {
         var request = HTTPClientRequest(url: endpoint)
         request.method = .POST
+        request.tlsConfiguration = certificate?.clientConfiguration
         request.headers.add(name: "Authorization", value: authorization)
         request.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
         request.body = .bytes(Array("grant_type=client_credentials&scope=\(Scope.internal)".utf8))

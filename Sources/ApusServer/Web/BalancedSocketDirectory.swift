@@ -38,7 +38,7 @@ public final class BalancedSocketDirectory: SocketDirectory, Service {
         guard let node, let url = node.socketURL else {
             throw ApusError(.overloaded, "no socket node takes connections now", retryAfterMilliseconds: 1000)
         }
-        return SocketNode(url: url, tcp: node.tcp?.description)
+        return SocketNode(url: url, tcp: node.tcp?.description, isTCPEncrypted: node.isTCPEncrypted)
     }
 
     func update(_ nodes: [NodeInfo]) { shared.withLockedValue { $0.allocation.update(nodes, at: .now) } }

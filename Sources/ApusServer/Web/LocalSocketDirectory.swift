@@ -35,7 +35,8 @@ public struct LocalSocketDirectory: SocketDirectory {
         let listeners = try await listeners()
         let webSocket = Self.reachable(listeners.webSocket, requestedHost)
         let tcp = listeners.tcp.map { Self.reachable($0, requestedHost) }
-        return SocketNode(url: "\(isEncrypted ? "wss" : "ws")://\(webSocket)\(HTTPPath.webSocket)", tcp: tcp?.description)
+        return SocketNode(
+            url: "\(isEncrypted ? "wss" : "ws")://\(webSocket)\(HTTPPath.webSocket)", tcp: tcp?.description, isTCPEncrypted: isEncrypted)
     }
 
     /// A wildcard or loopback address means nothing to a client elsewhere; the name under which it found us does.

@@ -30,7 +30,8 @@ public enum NodeRegistryConformance {
             id: NodeID(number: number, epoch: epoch), roles: [.socket, .web],
             http: NetworkAddress(host: "127.0.0.1", port: 10_000 + Int(number) * 10 + Int(epoch)),
             socketURL: "wss://chat.example/\(number)?a=b&c=%20+ü", tcp: NetworkAddress(host: "::1", port: 7),
-            peer: NetworkAddress(host: "node.example", port: 65_535), load: load, weight: weight, version: "1.2.3-\"x\"")
+            isTCPEncrypted: true, peer: NetworkAddress(host: "node.example", port: 65_535), load: load, weight: weight,
+            version: "1.2.3-\"x\"")
     }
 
     private static func registration(_ trio: NodeRegistryTrio) async throws {

@@ -66,6 +66,7 @@ struct BenchAPI: Sendable {
             }
             return BenchNode(carrier: carrier, host: host, port: url.port ?? 80, path: url.path.isEmpty ? "/" : url.path, url: node.url)
         case .tcp:
+            guard !node.isTCPEncrypted else { throw BenchFailure("the load generator speaks no TLS") }
             guard let address = node.tcp, let url = URLComponents(string: "tcp://\(address)"), let host = url.host, let port = url.port
             else { throw BenchFailure("the server does not listen on TCP") }
             return BenchNode(carrier: carrier, host: host, port: port, path: "", url: node.url)

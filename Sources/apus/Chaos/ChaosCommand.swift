@@ -27,6 +27,12 @@ struct ChaosCommand: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Cut nodes off, where that is possible: in a network namespace of this command, which needs root.")
     var network = true
 
+    @Flag(help: "Hand over between socket nodes through NATS, which is killed as well, instead of direct links.")
+    var nats = false
+
+    @Flag(help: "TLS between the nodes.")
+    var encrypted = false
+
     @Option(
         help: """
             Nothing but this: every node is restarted with SIGTERM so many times, one after the other, two of each role, while messages \
@@ -59,6 +65,8 @@ struct ChaosCommand: AsyncParsableCommand {
         }
         var cluster = try LocalCluster.Options(nodes: nodes, settings: LocalCluster.Options.forTests)
         cluster.hasNetwork = network && NetworkNamespace.isEntered
+        cluster.relay = nats ? .nats : .peer
+        cluster.isEncrypted = encrypted
         let durations = ClusterChaos.Durations(pause: 1_000...(1_000 * pauseSecondsMax), down: 0...(1_000 * downSecondsMax))
         try await options.run(faults: faults) { [cluster] options, progress in
             try await ClusterChaos.run(options, cluster: cluster, durations: durations, progress: progress)

@@ -30,7 +30,9 @@ struct LoginOptions: ParsableArguments {
     func logIn(_ client: Client, password: String, options: ProfileOptions, server: URL) async throws {
         let before = try await client.currentLogin()
         let login = try await client.login(username: username, password: password)
-        try Profile(server: server, username: login.username).save(to: options.directory)
+        let profile = try Profile.load(from: options.directory)
+        let authority = options.givenAuthority ?? (profile?.server == server ? profile?.ca : nil)
+        try Profile(server: server, username: login.username, ca: authority).save(to: options.directory)
         // The login that this one replaces would stay in the list of devices for nothing.
         if let before, before.account == login.account, before.device != login.device { try await client.revokeDevice(before.device) }
         Output.note(options.catalogue(.loggedIn(as: login.username, server: server.absoluteString, profile: options.name)))

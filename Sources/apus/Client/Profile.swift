@@ -7,6 +7,8 @@ import Logging
 struct Profile: Codable, Sendable, Equatable {
     var server: URL
     var username: String
+    /// The file with the authority of the server's certificate; nil: the system's authorities.
+    var ca: String?
 
     /// `profile.json` in the profile's directory.
     static func load(from directory: URL) throws -> Profile? {
@@ -40,6 +42,11 @@ struct ProfileOptions: ParsableArguments {
     @Option(help: "How the connection is carried: websocket, json (WebSocket with JSON frames) or tcp.")
     var transport = Transport.websocket
 
+    @Option(
+        help: ArgumentHelp(
+            "Believe only the authorities in this PEM file; by default APUS_CA, or else what the login was made with.", valueName: "file"))
+    var ca: String?
+
     @Flag(help: "Tell on stderr what the connection does.")
     var verbose = false
 
@@ -65,16 +72,27 @@ struct ProfileOptions: ParsableArguments {
 
     var directory: URL { ApusHome.directory.appendingPathComponent("profiles").appendingPathComponent(name) }
 
+    /// The file with the authority of the server's certificate, as it is given now; nil: none is.
+    var givenAuthority: String? {
+        let path = ca ?? ProcessInfo.processInfo.environment["APUS_CA"] ?? ""
+        // Remembered with the login, for commands that are given in other directories.
+        return path.isEmpty ? nil : URL(fileURLWithPath: path).standardizedFileURL.path
+    }
+
     /// A client for the profile. Connects to nothing yet.
     /// - Parameters:
     ///   - server: nil: the one that the profile was logged in to.
     ///   - sends: whether the command sends messages; then it also sends what an earlier one left in the outbox.
     func client(server: URL? = nil, sends: Bool = false) throws -> Client {
-        guard let server = try server ?? Profile.load(from: directory)?.server else { throw CommandFailure.notLoggedIn(profile: name) }
+        let profile = try Profile.load(from: directory)
+        guard let address = server ?? profile?.server else { throw CommandFailure.notLoggedIn(profile: name) }
         var configuration = ClientConfiguration(
-            server: server, storage: .directory(directory.appendingPathComponent("store")),
+            server: address, storage: .directory(directory.appendingPathComponent("store")),
             transport: clientTransport, platform: "terminal", clientVersion: "apus-terminal/0.1.0")
         configuration.adoptsOutbox = sends
+        // What was believed of one server says nothing of another.
+        let known = address == profile?.server ? profile?.ca : nil
+        if let file = givenAuthority ?? known { configuration.trustRoots = .file(URL(fileURLWithPath: file)) }
         // The default handler writes to stdout, where only data belongs.
         configuration.logger = Logger(label: "apus.client") { StreamLogHandler.standardError(label: $0) }
         configuration.logger.logLevel = verbose ? .debug : .error

@@ -15,7 +15,7 @@ struct ConfigurationError: Error, Equatable, CustomStringConvertible {
 struct ConfigurationLoader {
     /// `APUS_…` variables of the terminal client, which a server may find in its environment.
     static let clientVariables: Set<String> = [
-        "APUS_HOME", "APUS_PROFILE", "APUS_LANGUAGE", "APUS_SERVER", "APUS_USERNAME", "APUS_PASSWORD",
+        "APUS_HOME", "APUS_PROFILE", "APUS_CA", "APUS_LANGUAGE", "APUS_SERVER", "APUS_USERNAME", "APUS_PASSWORD",
     ]
     static let fileVariable = "APUS_CONFIG"
     static let fileFlag = "config"

@@ -4,7 +4,8 @@ import ApusServer
 
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
-    static let table: [ConfigurationKey] = listeners + socket + people + cluster + limits + objects + operation
+    static let table: [ConfigurationKey] =
+        listeners + encryption + socket + people + cluster + betweenNodes + limits + objects + operation
 
     private static let listeners: [ConfigurationKey] = [
         .text(

@@ -33,7 +33,8 @@ extension ServerConfiguration {
     /// What clients are told to connect to when the listeners stand behind a name or a proxy; nil: the listeners themselves.
     var publicSocketNode: SocketNode? {
         guard !socket.advertiseURL.isEmpty else { return nil }
-        return SocketNode(url: socket.advertiseURL, tcp: tcp.advertise.isEmpty ? nil : tcp.advertise)
+        return SocketNode(
+            url: socket.advertiseURL, tcp: tcp.advertise.isEmpty ? nil : tcp.advertise, isTCPEncrypted: tls.isOn)
     }
 
     var authConfiguration: AuthConfiguration {

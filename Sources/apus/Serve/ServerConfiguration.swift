@@ -31,6 +31,14 @@ struct ServerConfiguration: Sendable, Equatable {
         var advertise = ""
     }
 
+    /// With clients. Both files or none.
+    struct TLSSettings: Sendable, Equatable {
+        var certificate = ""
+        var key = ""
+
+        var isOn: Bool { !certificate.isEmpty }
+    }
+
     struct LogSettings: Sendable, Equatable {
         var level = Logger.Level.info
         var format = LogFormat.text
@@ -72,6 +80,15 @@ struct ServerConfiguration: Sendable, Equatable {
         /// The document of live settings; empty: none.
         var configuration = "apus.yaml"
         var socketPolicy = BalancingPolicy.leastConnections
+        var relay = Self.peerRelay
+        // Of TLS between nodes. All three files or none.
+        var certificate = ""
+        var key = ""
+        var authority = ""
+
+        static let peerRelay = "peer"
+
+        var isEncrypted: Bool { !certificate.isEmpty }
     }
 
     /// What the gateway lets through in a minute; 0: any number.
@@ -100,6 +117,7 @@ struct ServerConfiguration: Sendable, Equatable {
     var http = HTTPSettings()
     var socket = SocketSettings()
     var tcp = TCPSettings()
+    var tls = TLSSettings()
     var log = LogSettings()
     var auth = AuthSettings()
     var delivery = DeliverySettings()
@@ -131,6 +149,7 @@ extension ServerConfiguration {
                 "socket.body-bytes-max (\(socket.bodyBytesMax)) must be at least 1,024 less than socket.frame-bytes-max "
                     + "(\(socket.frameBytesMax)): a frame holds a body and its envelope")
         }
+        problems += tlsContradictions
         if isCluster {
             for (name, value) in [("store", cluster.store), ("redis", cluster.redis), ("registry", cluster.registry)] where value.isEmpty {
                 problems.append("cluster.\(name) is missing: a node of a cluster needs cluster.store, cluster.redis and cluster.registry")

@@ -138,7 +138,8 @@ struct IPAddressTests {
             ("10.0.0.1", ["1.2.3.4, nonsense"], "10.0.0.1"), ("::1", ["2001:db8::7"], "2001:db8::7"),
             ("10.0.0.1", ["10.0.0.7"], "10.0.0.7"),
         ] {
-            #expect(try Self.address(peer).client(forwardedFor: fields, trusting: proxies).description == client, "\(peer) \(fields)")
+            #expect(
+                try Self.address(peer).client(forwardedFor: fields, trusting: .these(proxies)).description == client, "\(peer) \(fields)")
         }
     }
 
@@ -247,7 +248,7 @@ struct BalancedSocketDirectoryTests {
         func node(_ number: UInt16, weight: Int) -> NodeInfo {
             NodeInfo(
                 id: NodeID(number: number, epoch: 1), roles: [.socket], socketURL: "ws://s\(number):9000/v1/socket",
-                tcp: NetworkAddress(host: "s\(number)", port: 9001), weight: weight, version: "1")
+                tcp: NetworkAddress(host: "s\(number)", port: 9001), isTCPEncrypted: true, weight: weight, version: "1")
         }
         await #expect { try await directory.socketNode(for: AccountID(1), requestedHost: nil, avoiding: nil) } throws: {
             ($0 as? ApusError)?.code == .overloaded
@@ -255,7 +256,7 @@ struct BalancedSocketDirectoryTests {
         directory.update([node(1, weight: 0), node(2, weight: 100)])
         for account in 0..<20 {
             let found = try await directory.socketNode(for: AccountID(UInt64(account)), requestedHost: "x", avoiding: nil)
-            #expect((found.url, found.tcp) == ("ws://s2:9000/v1/socket", "s2:9001"))
+            #expect((found.url, found.tcp, found.isTCPEncrypted) == ("ws://s2:9000/v1/socket", "s2:9001", true))
         }
     }
 }

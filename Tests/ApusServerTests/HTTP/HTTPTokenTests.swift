@@ -269,6 +269,22 @@ struct HTTPTokenTests {
         }
     }
 
+    @Test(
+        "Behind a trusted proxy the issuer is https when the client came so; a stranger's word on it counts nothing",
+        arguments: [true, false])
+    func issuerBehindProxy(isTrusted: Bool) async throws {
+        var options = TestServer.Options()
+        if isTrusted { options.http.trustedProxies = [try #require(AddressRange("127.0.0.1"))] }
+        try await TestServer.run(options) { server in
+            for scheme in ["https", "http"] {
+                let answer = try await server.request(
+                    .GET, HTTPPath.discovery, headers: [("X-Forwarded-Proto", scheme), ("X-Forwarded-For", "203.0.113.9")])
+                let document = try #require(try JSONSerialization.jsonObject(with: answer.body) as? [String: Any])
+                #expect(document["issuer"] as? String == server.url.replacing("http:", with: isTrusted ? "\(scheme):" : "http:"))
+            }
+        }
+    }
+
     @Test("A token is checked with the JWKS and nothing else: ES256, kid, times, account and device")
     func independentVerification() async throws {
         try await TestServer.run { server in

@@ -19,7 +19,7 @@ struct PeerListenerTests {
         var configuration = PeerConfiguration(listen: NetworkAddress(host: "127.0.0.1", port: 0))
         change(&configuration)
         // One loop takes connections in the order in which they were made.
-        let listener = try PeerListener(
+        let listener = PeerListener(
             configuration: configuration, node: here, verifier: FakeVerifier(), receiver: receiver,
             group: MultiThreadedEventLoopGroup.singleton.next(), logger: quietLogger)
         try await running([listener]) { try await body(try await listener.address.value) }

@@ -22,11 +22,11 @@ private struct Peer {
     init(
         _ node: NodeID, _ registry: FakeRegistry, tokens: any PeerTokenSource = FakeTokens(),
         configuration: PeerConfiguration = PeerConfiguration(listen: loopback)
-    ) throws {
+    ) {
         let group = MultiThreadedEventLoopGroup.singleton
-        listener = try PeerListener(
+        listener = PeerListener(
             configuration: configuration, node: node, verifier: FakeVerifier(), receiver: receiver, group: group, logger: quietLogger)
-        relay = try PeerRelay(
+        relay = PeerRelay(
             configuration: configuration, node: node, registry: registry, tokens: tokens, group: group, logger: quietLogger)
     }
 
@@ -47,8 +47,8 @@ struct PeerRelayTests {
         _ body: @Sendable (Peer, Peer, FakeRegistry) async throws -> Void
     ) async throws {
         let registry = FakeRegistry()
-        let left = try Peer(first, registry, tokens: tokens, configuration: configuration)
-        let right = try Peer(second, registry, configuration: configuration)
+        let left = Peer(first, registry, tokens: tokens, configuration: configuration)
+        let right = Peer(second, registry, configuration: configuration)
         try await running(left.services + right.services) {
             registry.set([
                 socketNode(first, try await left.listener.address.value), socketNode(second, try await right.listener.address.value),
@@ -109,9 +109,9 @@ struct PeerRelayTests {
     @Test("a peer that died comes back as a new life, and only that one is sent to")
     func newEpoch() async throws {
         let registry = FakeRegistry()
-        let left = try Peer(first, registry, configuration: quick())
+        let left = Peer(first, registry, configuration: quick())
         try await running(left.services) {
-            let old = try Peer(second, registry, configuration: quick())
+            let old = Peer(second, registry, configuration: quick())
             try await running([old.listener]) {
                 registry.set([socketNode(second, try await old.listener.address.value)])
                 try await eventually { left.relay.openPeers == [second] }
@@ -119,7 +119,7 @@ struct PeerRelayTests {
                 #expect(await old.receiver.next(1) == ["1.5/1"])
             }
             let third = NodeID(number: second.number, epoch: second.epoch + 1)
-            let new = try Peer(third, registry, configuration: quick())
+            let new = Peer(third, registry, configuration: quick())
             try await running([new.listener]) {
                 registry.set([socketNode(third, try await new.listener.address.value)])
                 try await eventually { left.relay.openPeers == [third] }
@@ -133,13 +133,13 @@ struct PeerRelayTests {
     @Test("a broken connection is made again, while the node lives")
     func reconnects() async throws {
         let registry = FakeRegistry()
-        let left = try Peer(first, registry, configuration: quick())
+        let left = Peer(first, registry, configuration: quick())
         try await running(left.services) {
             var address = loopback
             for round in 1...3 as ClosedRange<Seq> {
                 var configuration = quick()
                 configuration.listen = address
-                let right = try Peer(second, registry, configuration: configuration)
+                let right = Peer(second, registry, configuration: configuration)
                 try await running([right.listener]) {
                     registry.set([socketNode(second, try await right.listener.address.value)])
                     try await eventually { left.relay.openPeers == [second] }
@@ -164,10 +164,10 @@ struct PeerRelayTests {
     @Test("what was sent just before the shutdown arrives")
     func shutdown() async throws {
         let registry = FakeRegistry()
-        let right = try Peer(second, registry)
+        let right = Peer(second, registry)
         try await running([right.listener]) {
             registry.set([socketNode(second, try await right.listener.address.value)])
-            let left = try Peer(first, registry)
+            let left = Peer(first, registry)
             try await running([left.relay]) {
                 try await eventually { left.relay.openPeers == [second] }
                 left.relay.send((1...5000).map { relayed($0) }, to: second)
@@ -185,7 +185,7 @@ struct PeerRelayTests {
         configuration.windowBytesMax = 100_000
         configuration.queueBytesMax = 300_000
         configuration.acknowledgeSeconds = 1
-        let left = try Peer(first, registry, configuration: configuration)
+        let left = Peer(first, registry, configuration: configuration)
         try await running([left.relay]) {
             registry.set([socketNode(second, listener.address)])
             try await eventually { left.relay.openPeers == [second] }
@@ -198,38 +198,4 @@ struct PeerRelayTests {
         }
         try await listener.close()
     }
-
-    @Test("with TLS both ends speak over it; without the right root there is no link")
-    func tls() async throws {
-        try await TestCertificate.with { certificate in
-            var configuration = quick()
-            configuration.tls = try certificate.peer(trusting: true)
-            try await linked(configuration) { left, right, _ in
-                left.relay.send([relayed(1)], to: second)
-                #expect(await right.receiver.next(1) == ["1.5/1"])
-                let registry = FakeRegistry()
-                var distrusting = quick()
-                distrusting.tls = try certificate.peer(trusting: false)
-                let tokens = CountingTokens()
-                let other = try Peer(NodeID(number: 3, epoch: 1), registry, tokens: tokens, configuration: distrusting)
-                try await running([other.relay]) {
-                    registry.set([socketNode(second, try await right.listener.address.value)])
-                    // It tried, failed, and tried again.
-                    try await eventually { await tokens.count >= 3 }
-                    #expect(other.relay.openPeers.isEmpty)
-                }
-            }
-        }
-    }
-}
-
-private actor CountingTokens: PeerTokenSource {
-    private(set) var count = 0
-
-    func accessToken() async throws -> String {
-        count += 1
-        return "internal"
-    }
-
-    func refused(_ accessToken: String) async {}
 }

@@ -37,14 +37,14 @@ struct ClusterNode: Sendable {
         let loopback = NetworkAddress(host: "127.0.0.1", port: 0)
         let peers = PeerConfiguration(listen: loopback)
         let hub = SessionHub()
-        relay = try PeerRelay(
+        relay = PeerRelay(
             configuration: peers, node: id, registry: cluster.registry, tokens: FakeTokens(), group: group, logger: quietLogger)
         let switched = SwitchedRelay(relay: relay, isOn: cluster.isRelayOn)
         let handover = ClusterHandover(
             local: hub, routes: cluster.routes, relay: switched, node: id,
             limits: .init(lookupMembersMax: options.lookupMembersMax), clock: clock, logger: quietLogger)
         let inbox = RelayInbox(handover: hub, sessions: hub, conversations: store, clock: clock, logger: quietLogger)
-        listener = try PeerListener(
+        listener = PeerListener(
             configuration: peers, node: id, verifier: cluster.verifier, receiver: inbox, group: group, logger: quietLogger)
         sessions = ClusterSessionControl(local: hub, routes: cluster.routes, relay: switched, node: id, logger: quietLogger)
         sequencer = Sequencer(log: store, handover: handover, ids: ids, clock: clock, logger: quietLogger)

@@ -71,7 +71,7 @@ struct TLSTests {
             let certificate = try TLSCertificate(files: files.files, interval: .milliseconds(20), logger: Self.quiet)
             let http = HTTPService(
                 configuration: HTTPConfiguration(host: "127.0.0.1", port: 0), roles: [], verifier: OneToken(), readiness: Readiness(.ready),
-                certificate: certificate, logger: Self.quiet)
+                encryption: .clients(certificate), logger: Self.quiet)
             try await Self.running([http, certificate]) {
                 let address = try await http.address.value
                 let before = try files.trust()

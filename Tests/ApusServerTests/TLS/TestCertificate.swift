@@ -39,17 +39,5 @@ struct TestCertificate: Sendable {
         return configuration
     }
 
-    /// For both ends of a peer link; without trust a client believes no certificate.
-    func peer(trusting: Bool) throws -> PeerConfiguration.TLS {
-        var client = try trust()
-        if !trusting { client.trustRoots = .certificates([]) }
-        let chain = try NIOSSLCertificate.fromPEMFile(files.certificateChain)
-        let key = try NIOSSLPrivateKey(file: files.privateKey, format: .pem)
-        return .init(
-            server: .makeServerConfiguration(certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key)),
-            client: client,
-            serverName: "localhost")
-    }
-
     func path(_ name: String) -> String { directory.appending(path: name).path }
 }

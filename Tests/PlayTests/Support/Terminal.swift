@@ -17,9 +17,15 @@ struct Terminal {
     static func with<Result>(
         _ play: Play, isolation: isolated (any Actor)? = #isolation, _ story: (Terminal) async throws -> Result
     ) async throws -> Result {
+        try await with(server: "http://\(play.http)", story)
+    }
+
+    static func with<Result>(
+        server: String, isolation: isolated (any Actor)? = #isolation, _ story: (Terminal) async throws -> Result
+    ) async throws -> Result {
         let home = FileManager.default.temporaryDirectory.appending(path: "apus-home-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: home) }
-        return try await story(Terminal(server: "http://\(play.http)", home: home))
+        return try await story(Terminal(server: server, home: home))
     }
 
     /// Runs a command of this person to its end.
@@ -40,8 +46,8 @@ struct Terminal {
         return ended
     }
 
-    func register(_ person: String) async throws {
-        let arguments = ["register", "--server", server, "--username", person, "--password-stdin"]
+    func register(_ person: String, _ options: [String] = []) async throws {
+        let arguments = ["register", "--server", server, "--username", person, "--password-stdin"] + options
         try await must(person, arguments, input: "\(Person.password)\n")
     }
 

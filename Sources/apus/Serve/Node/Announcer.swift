@@ -116,12 +116,13 @@ struct Announcer: Service {
         info.http = try await advertised(configuration.http.advertise, listeners.http)
         info.peer = try await advertised(configuration.peer.advertise, listeners.peer)
         guard let socket = listeners.socket, let tcp = listeners.tcp else { return info }
-        let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
+        let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode, isEncrypted: configuration.tls.isOn) {
             .init(webSocket: try await socket.value, tcp: try await tcp.value)
         }
         let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil, avoiding: nil)
         info.socketURL = reached.url
         info.tcp = reached.tcp.flatMap { NetworkAddress($0) }
+        info.isTCPEncrypted = reached.isTCPEncrypted
         return info
     }
 

@@ -16,6 +16,7 @@ struct Node {
     private let roles: Set<Role>
     private let stores: Stores
     private let shared: SharedState
+    private let tls: NodeTLS
     private let lease: NodeLeaseKeeper
     private let loops: MultiThreadedEventLoopGroup
     private let clock = SystemClock()
@@ -31,12 +32,13 @@ struct Node {
         self.readiness = readiness
         self.loops = loops
         roles = configuration.activeRoles
+        tls = try NodeTLS(configuration)
         stores = try await Stores.open(configuration)
         deviceCheck = DeviceCheck(devices: stores.devices, clock: clock)
         do {
             lease = try await NodeLeaseKeeper(store: stores.leases, clock: clock, logger: Logger(label: "apus.lease"))
             shared = try await SharedState.open(configuration, node: lease.node, clock: clock, group: loops)
-            services = [Closer(stores.close)] + shared.services + [lease]
+            services = tls.services + [Closer(stores.close)] + shared.services + [lease]
             try assemble()
         } catch {
             try await stores.close()
@@ -52,8 +54,9 @@ struct Node {
         let trust = try makeTrust(http)
         let cluster = try shared.registry.map { registry in
             try ClusterParts(
-                configuration, node: lease.node, shared: shared, registry: registry, hub: roles.contains(.socket) ? hub : nil,
-                tokens: trust.tokens, clock: clock, group: loops)
+                configuration, node: lease.node, shared: shared, registry: registry,
+                sessions: roles.contains(.socket) ? .init(hub: hub, conversations: stores.conversations) : nil,
+                certificate: tls.nodes, tokens: trust.tokens, clock: clock, group: loops)
         }
         services += cluster?.services ?? []
         if shared.registry == nil || !roles.isDisjoint(with: [.auth, .user, .web, .socket]) {
@@ -96,7 +99,7 @@ struct Node {
     /// A process with the auth role has the signing keys; the others get their public halves from it.
     private mutating func makeTrust(_ http: HTTPClient?) throws -> Trust {
         if let registry = shared.registry, let http, !roles.contains(.auth) {
-            let nodes = AuthNodes(configuration, registry: registry, http: http, clock: clock)
+            let nodes = AuthNodes(configuration, registry: registry, http: http, certificate: tls.nodes, clock: clock)
             services += nodes.services
             return Trust(
                 verifier: JWTVerifier(keys: nodes.keys, clock: clock, issuer: configuration.auth.issuerIfSet), keyRing: nil,
@@ -134,12 +137,15 @@ struct Node {
         }
         let service = HTTPService(
             configuration: configuration.httpConfiguration, roles: http, verifier: verifier, deviceCheck: deviceCheck, readiness: readiness,
-            logger: Logger(label: "apus.http"))
+            encryption: tls.http(isCluster: shared.registry != nil), logger: Logger(label: "apus.http"))
         services.append(service)
         listeners.http = service.address
         live.follow { service.corsOrigins.set($0.httpConfiguration.corsOrigins) }
         guard let socket else { return addDeparture() }
-        if cluster != nil { try addPeerListener(verifier) }
+        if let listener = cluster?.listener(verifier) {
+            services.append(listener)
+            listeners.peer = listener.address
+        }
         addDeparture()
         services.append(socket)
         listeners.socket = socket.webSocketAddress
@@ -197,7 +203,8 @@ struct Node {
     private mutating func makeSocket(_ delivery: Delivery, verifier: JWTVerifier) throws -> SocketRole {
         let role = SocketRole(
             configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: stores.devices,
-            routes: shared.routes, node: lease.node, ids: lease.ids, clock: clock, group: loops, logger: Logger(label: "apus.socket"))
+            routes: shared.routes, node: lease.node, ids: lease.ids, clock: clock, group: loops, certificate: tls.clients,
+            logger: Logger(label: "apus.socket"))
         live.follow { role.limitConnections(by: $0.socketConfiguration) }
         return role
     }
@@ -209,21 +216,10 @@ struct Node {
             live.follow { directory.choose(by: $0.cluster.socketPolicy) }
             return directory
         }
-        return LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
+        return LocalSocketDirectory(publicNode: configuration.publicSocketNode, isEncrypted: configuration.tls.isOn) {
             guard let socket else { throw ApusError(.overloaded, "this server has no sockets") }
             return .init(webSocket: try await socket.webSocketAddress.value, tcp: try await socket.tcpAddress.value)
         }
-    }
-
-    private mutating func addPeerListener(_ verifier: JWTVerifier) throws {
-        let logger = Logger(label: "apus.peer")
-        let inbox = RelayInbox(
-            handover: hub, sessions: hub, conversations: stores.conversations, clock: clock, logger: logger)
-        let listener = try PeerListener(
-            configuration: PeerConfiguration(listen: configuration.peer.listen), node: lease.node, verifier: verifier, receiver: inbox,
-            group: loops, logger: logger)
-        services += [inbox, listener] as [any Service]
-        listeners.peer = listener.address
     }
 
     /// After its sessions, before the listener of those who hand over to them.
@@ -234,10 +230,12 @@ struct Node {
     private mutating func addGateway(_ registry: any NodeRegistry, _ http: HTTPClient, _ verifier: JWTVerifier) {
         let upstreams = UpstreamClient(
             client: http, registry: registry, roles: [.auth, .user, .web],
-            configuration: UpstreamConfiguration(policy: configuration.gateway.policy), logger: Logger(label: "apus.gateway"))
+            configuration: UpstreamConfiguration(policy: configuration.gateway.policy), certificate: tls.nodes,
+            logger: Logger(label: "apus.gateway"))
         let gateway = GatewayRole(
             configuration: configuration.gatewayConfiguration, upstreams: upstreams, verifier: verifier, limiter: shared.limiter,
-            fallback: MemoryRateLimiter(clock: clock), readiness: readiness, logger: Logger(label: "apus.gateway"))
+            fallback: MemoryRateLimiter(clock: clock), readiness: readiness, certificate: tls.clients, logger: Logger(label: "apus.gateway")
+        )
         services += [upstreams, gateway] as [any Service]
         listeners.gateway = gateway.address
         live.follow { new in

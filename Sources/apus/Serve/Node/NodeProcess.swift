@@ -50,7 +50,7 @@ struct NodeProcess: Service {
         let waiter = Waiter(prerequisites: prerequisites, first: missing, readiness: readiness, logger: logger)
         // Probes and load balancers are answered meanwhile, where they will ask later.
         try await Self.runAll(
-            waitingListeners.map { .init(service: $0) } + [.init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)])
+            try waitingListeners.map { .init(service: $0) } + [.init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)])
         return !Task.isShuttingDownGracefully
     }
 
@@ -64,12 +64,20 @@ struct NodeProcess: Service {
     }
 
     private var waitingListeners: [HTTPService] {
-        var listeners: [HTTPConfiguration] = []
-        if configuration.activeRoles.contains(.gateway), configuration.isCluster {
-            listeners.append(configuration.gatewayConfiguration.http)
+        get throws {
+            let tls = try NodeTLS(configuration)
+            func listener(_ http: HTTPConfiguration, _ encryption: HTTPEncryption) -> HTTPService {
+                HTTPService(waitingOn: http, readiness: readiness, encryption: encryption, logger: Logger(label: "apus.http"))
+            }
+            var listeners: [HTTPService] = []
+            if configuration.activeRoles.contains(.gateway), configuration.isCluster {
+                listeners.append(listener(configuration.gatewayConfiguration.http, tls.clients.map { .clients($0) } ?? .none))
+            }
+            if !configuration.isCluster || configuration.activeRoles != [.gateway] {
+                listeners.append(listener(configuration.httpConfiguration, tls.http(isCluster: configuration.isCluster)))
+            }
+            return listeners
         }
-        if !configuration.isCluster || configuration.activeRoles != [.gateway] { listeners.append(configuration.httpConfiguration) }
-        return listeners.map { HTTPService(waitingOn: $0, readiness: readiness, logger: Logger(label: "apus.http")) }
     }
 
     private static func runAll(_ services: [ServiceGroupConfiguration.ServiceConfiguration]) async throws {
