@@ -50,7 +50,8 @@ extension LocalCluster {
 
     /// Asks until it is so; the time limit of the test ends it. What nodes tell Redis by and by has no event.
     nonisolated func wait(until isSo: () async throws -> Bool) async throws {
-        while try await !isSo() { try await Task.sleep(for: .milliseconds(100)) }
+        // Seldom: each question to Redis is a process.
+        while try await !isSo() { try await Task.sleep(for: .seconds(1)) }
     }
 
     private func redis(_ command: [String]) async throws -> [String] {
