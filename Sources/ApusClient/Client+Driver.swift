@@ -80,10 +80,13 @@ extension Client {
             node = SocketNode(url: url, tcp: url)
             tokenInUse = token
         } else {
-            (node, tokenInUse) = try await tokens.authorized { [api] token in
-                (try await api.call(.get(HTTPPath.socketNode), token: token, as: SocketNode.self), token)
+            var question = APIClient.Request.get(HTTPPath.socketNode)
+            if request.avoidsLastNode, let lastNode { question.query = [(HTTPPath.avoidedNode, lastNode)] }
+            (node, tokenInUse) = try await tokens.authorized { [api, question] token in
+                (try await api.call(question, token: token, as: SocketNode.self), token)
             }
         }
+        lastNode = node.url
         return try await dialer.open(
             ServerAddress(node, transport: configuration.transport, server: configuration.server))
     }

@@ -60,6 +60,8 @@ public actor Client {
     /// Pulls that were refused for the time being.
     var pausedPulls: [ConversationID: Duration] = [:]
     var tokenInUse: String?
+    /// The `url` of the node that was dialled last.
+    var lastNode: String?
 
     // What goes over it.
     var login: LoginInfo?

@@ -11,6 +11,7 @@ struct Apus: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self,
             BackupCommand.self,
+            MigrateCommand.self,
             RegisterCommand.self,
             LoginCommand.self,
             LogoutCommand.self,

@@ -111,12 +111,15 @@ struct NodeChangeTests {
                 try await events.untilOnline()
                 try await server.with { world in
                     world.allocations = 0
+                    world.avoidedNodes = []
                     world.staleNodes = Array(repeating: first.address, count: 3)
                     world.node = second.address
                 }
                 try await server.kill(first)
                 try await events.untilOnline()
                 #expect(try await server.with { $0.allocations } == 4)
+                // The server may not know yet that the node is dead; the client does.
+                #expect(try await server.with { $0.avoidedNodes } == Array(repeating: first.address.url, count: 4))
                 #expect(try await server.with { world in world.sessions.map(\.node) } == [second.number])
             }
         }

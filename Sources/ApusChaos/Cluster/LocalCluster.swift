@@ -11,20 +11,35 @@ public actor LocalCluster {
         public var settings: [String]
         /// Where the first gateway listens; nil: any free port.
         public var gateway: String?
+        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none. Not with ``hasNetwork``.
+        public var weed: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
+        /// Nil: MariaDB and ZooKeeper of its own.
+        public var shared: SharedServers?
         /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
         public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
-            settings: [String] = [], gateway: String? = nil, directory: URL? = nil
+            settings: [String] = [], gateway: String? = nil, directory: URL? = nil, shared: SharedServers? = nil
         ) throws {
             self.nodes = nodes
             self.binary = try binary ?? ApusBinary.locate()
             self.settings = settings
             self.gateway = gateway
             self.directory = directory
+            self.shared = shared
+        }
+
+        /// Not running yet.
+        fileprivate func objectStore(in directory: URL) async throws -> SeaweedServer? {
+            guard let weed else { return nil }
+            guard !hasNetwork else {
+                throw ServerProcessError("nodes with addresses of their own cannot reach an object store on loopback")
+            }
+            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            return try await SeaweedServer(program: weed, directory: directory)
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
@@ -45,13 +60,18 @@ public actor LocalCluster {
         public var place: ClusterNetwork.Place?
     }
 
-    public nonisolated let mariaDB: MariaDBServer
+    public nonisolated let servers: ClusterMiddleware
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
-    public nonisolated let zooKeeper: MiddlewareProcess
+    /// SeaweedFS; nil: the cluster has no object store.
+    public nonisolated let objects: SeaweedServer?
     public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
+    private let shared: SharedServers?
+
+    public nonisolated var mariaDB: MariaDBServer { servers.mariaDB }
+    public nonisolated var zooKeeper: MiddlewareProcess { servers.zooKeeper }
 
     /// The order in which nodes start: each can ask those before it.
     private static let startOrder = ["auth", "user", "web", "socket", "gateway", "all"]
@@ -77,48 +97,54 @@ public actor LocalCluster {
     }
 
     private init(
-        mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, network: ClusterNetwork?,
-        nodes: [Node]
+        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, objects: SeaweedServer?, network: ClusterNetwork?,
+        nodes: [Node], shared: SharedServers?
     ) {
+        self.objects = objects
         self.network = network
-        self.mariaDB = mariaDB
+        self.servers = servers
         self.redis = redis
         self.redisPort = redisPort
-        self.zooKeeper = zooKeeper
         self.nodes = nodes
+        self.shared = shared
     }
 
     /// The servers run, the nodes do not yet.
     private static func make(_ options: Options, directory: URL) async throws -> LocalCluster {
-        func folder(_ name: String) throws -> URL {
-            let folder = directory.appending(path: name)
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-            return folder
-        }
+        if options.hasNetwork, options.shared != nil { throw ServerProcessError("a cluster with a network has servers of its own") }
+        let redisFolder = directory.appending(path: "redis")
+        try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
+        let objects = try await options.objectStore(in: directory.appending(path: "seaweed"))
         let free = try await MiddlewareProcess.lastingPorts(3)
         let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2])
         let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
-        let host = network?.hub ?? "127.0.0.1"
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: ports.redis, address: network?.hub))
-        let zooKeeper = MiddlewareProcess(
-            try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: ports.registry, isOpen: network != nil))
-        let environment = [
-            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)", "APUS_CLUSTER_REGISTRY": "zookeeper://\(host):\(ports.registry)/apus",
-            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]
-        var started = [redis, zooKeeper]
+        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: ports.redis, address: network?.hub))
+        var started: ClusterMiddleware?
         do {
-            try await zooKeeper.start()
             try await redis.start()
-            let mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: ports.store, address: network?.hub)
-            started.append(mariaDB.process)
-            let nodes = try await makeNodes(
-                options, directory: directory, network: network,
-                environment: environment.merging(["APUS_CLUSTER_STORE": mariaDB.url()]) { $1 })
+            try await objects?.process.start()
+            let servers =
+                if let shared = options.shared {
+                    try await shared.part()
+                } else {
+                    try await ClusterMiddleware.start(
+                        in: directory, storePort: ports.store, registryPort: ports.registry, address: network?.hub)
+                }
+            started = servers
+            var environment = [
+                "APUS_CLUSTER_REDIS": "redis://\(network?.hub ?? "127.0.0.1"):\(ports.redis)",
+                "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+            ]
+            environment.merge(servers.environment) { $1 }
+            environment.merge(objects?.settings ?? [:]) { $1 }
+            let nodes = try await makeNodes(options, directory: directory, network: network, environment: environment)
             return LocalCluster(
-                mariaDB: mariaDB, redis: redis, redisPort: ports.redis, zooKeeper: zooKeeper, network: network, nodes: nodes)
+                servers: servers, redis: redis, redisPort: ports.redis, objects: objects, network: network, nodes: nodes,
+                shared: options.shared)
         } catch {
-            for process in started { await process.kill() }
+            if options.shared == nil { await started?.kill() }
+            await redis.kill()
+            await objects?.process.kill()
             await network?.end()
             throw error
         }
@@ -161,9 +187,9 @@ public actor LocalCluster {
         }
     }
 
-    /// SIGTERM to all nodes, clients' entrance first.
+    /// SIGTERM to all nodes that run, clients' entrance first.
     public func terminateNodes() async throws {
-        for node in nodes.reversed() { try await node.process.terminate() }
+        for node in nodes.reversed() where await node.process.isRunning { try await node.process.terminate() }
     }
 
     public nonisolated func nodes(of role: String) -> [Node] { nodes.filter { $0.role == role } }
@@ -184,7 +210,14 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process] { await process.kill() }
+        await redis.kill()
+        await objects?.process.kill()
+        if let shared {
+            // What is left of it is gone with the server.
+            try? await shared.takeBack(servers)
+        } else {
+            await servers.kill()
+        }
         await network?.end()
     }
 }

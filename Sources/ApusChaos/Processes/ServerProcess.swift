@@ -91,7 +91,7 @@ public actor ServerProcess {
     private let options: Options
     private var state = State.stopped
     /// Of the last start; the next one listens there again.
-    private(set) var endpoints: Endpoints?
+    public private(set) var endpoints: Endpoints?
 
     /// Starts a server, hands it over, and kills it if `body` left it running, also when the task is cancelled.
     public static func with<Result>(
@@ -204,6 +204,9 @@ public actor ServerProcess {
 
     /// Nil while it is stopped.
     public var processID: Int32? { current?.id }
+
+    /// False also when it has ended by itself.
+    public var isRunning: Bool { current.map { !$0.hasExited } ?? false }
 
     /// Starts the server again if it has ended by itself: what a supervisor does.
     /// - Returns: how it had ended.

@@ -9,6 +9,8 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         var url: String?
         /// The server refused the access token: get a new one first.
         var refreshesToken = false
+        /// The node of the last connection did not answer or leaves: the server, which may not know yet, is to name another one.
+        var avoidsLastNode = false
     }
 
     enum Action: Sendable, Equatable {
@@ -125,7 +127,7 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
     mutating func openFailed(_ now: Duration) {
         guard case .opening(let request) = state else { return }
         // A node that cannot be reached may be gone: the server knows which one is not.
-        retry(OpenRequest(url: nil, refreshesToken: request.refreshesToken), now)
+        retry(OpenRequest(refreshesToken: request.refreshesToken, avoidsLastNode: true), now)
     }
 
     /// The server does not accept this client's refresh token.
@@ -174,7 +176,7 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
             state = .opening(request)
             return []
         case .greeting(let until, let request) where until <= now:
-            retry(OpenRequest(refreshesToken: request.refreshesToken), now)
+            retry(OpenRequest(refreshesToken: request.refreshesToken, avoidsLastNode: true), now)
             return [.disconnect]
         case .open(let session):
             if let leaving = session.leaving, leaving.until <= now {
@@ -192,8 +194,8 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         switch state {
         case .open(let session):
             backoff.connectionLasted(now - session.since)
-            retry(OpenRequest(), now)
-        case .greeting(_, let request): retry(OpenRequest(refreshesToken: request.refreshesToken), now)
+            retry(OpenRequest(avoidsLastNode: true), now)
+        case .greeting(_, let request): retry(OpenRequest(refreshesToken: request.refreshesToken, avoidsLastNode: true), now)
         default: return []
         }
         return [.disconnect]
@@ -219,7 +221,8 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
         case .login where wasRefreshed: return loginVoid(.tokenRefused)
         case .login: retry(OpenRequest(refreshesToken: true), now)
         case .giveUp: state = .failed(code ?? .protocolError)
-        case .reconnect, .resync, nil: retry(OpenRequest(), now)
+        case .reconnect, .resync: retry(OpenRequest(), now)
+        case nil: retry(OpenRequest(avoidsLastNode: true), now)
         }
         return [.disconnect]
     }
@@ -237,7 +240,7 @@ struct ConnectionStateMachine<Random: RandomNumberGenerator & Sendable>: Sendabl
     }
 
     private mutating func leave(_ leaving: Leaving, _ now: Duration) {
-        state = .waiting(since: now, until: now + leaving.reconnectAfter, OpenRequest(url: leaving.url))
+        state = .waiting(since: now, until: now + leaving.reconnectAfter, OpenRequest(url: leaving.url, avoidsLastNode: true))
     }
 
     private mutating func updateSession(_ body: (inout Session) -> Void) {

@@ -20,6 +20,8 @@ public struct SocketAllocation: Sendable {
 
     public init(policy: BalancingPolicy) { balancer = Balancer(policy) }
 
+    public mutating func choose(by policy: BalancingPolicy) { balancer.policy = policy }
+
     /// - Parameter nodes: all live nodes, of any role.
     public mutating func update(_ nodes: [NodeInfo], at now: ContinuousClock.Instant) {
         members =
@@ -36,15 +38,20 @@ public struct SocketAllocation: Sendable {
         balancer.keep(members.map(\.info.id))
     }
 
+    /// - Parameter avoided: the `socketURL` of a node that is chosen only when there is no other.
     /// - Returns: nil when there is no node that takes connections.
     public mutating func allocate(
-        for account: AccountID, at now: ContinuousClock.Instant, using random: inout some RandomNumberGenerator
+        for account: AccountID, avoiding avoided: String? = nil, at now: ContinuousClock.Instant,
+        using random: inout some RandomNumberGenerator
     ) -> NodeInfo? {
         for index in members.indices where members[index].countedSince + Self.countFor <= now {
             members[index].given = 0
             members[index].countedSince = now
         }
-        guard let id = balancer.pick(from: candidates, key: account.rawValue, using: &random),
+        let others = avoided.map { avoided in candidates(members.filter { $0.info.socketURL != avoided }) } ?? []
+        guard
+            let id = balancer.pick(from: others, key: account.rawValue, using: &random)
+                ?? balancer.pick(from: candidates(members), key: account.rawValue, using: &random),
             let index = members.firstIndex(where: { $0.info.id == id })
         else { return nil }
         members[index].given += 1
@@ -53,7 +60,7 @@ public struct SocketAllocation: Sendable {
 
     /// `least-connections` and `consistent-hash` go by load themselves. For the others the share of a node falls with its load:
     /// one that is empty gets twice as much as one with the average.
-    private var candidates: [Balancer.Candidate] {
+    private func candidates(_ members: [Member]) -> [Balancer.Candidate] {
         let known = members.map {
             Balancer.Candidate(id: $0.info.id, weight: $0.info.weight, load: min($0.info.load, Balancer.valueMax / 2) + $0.given)
         }

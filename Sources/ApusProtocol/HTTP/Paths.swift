@@ -15,6 +15,8 @@ public enum HTTPPath {
     // web
     public static let conversations = "/v1/conversations"
     public static let socketNode = "/v1/socket"
+    /// A parameter of ``socketNode``: the `url` of a node that could not be reached.
+    public static let avoidedNode = "avoid"
     // every role
     public static let health = "/healthz"
     public static let readiness = "/readyz"

@@ -12,6 +12,9 @@ public struct HTTPService: Service {
     /// Where it listens, once it does.
     public let address = BoundAddress()
 
+    /// ``HTTPConfiguration/corsOrigins``, from the next request on.
+    public let corsOrigins: LiveSetting<[String]>
+
     private let configuration: HTTPConfiguration
     private let responder: CallbackResponder<APIContext>
     private let certificate: TLSCertificate?
@@ -41,6 +44,7 @@ public struct HTTPService: Service {
         certificate: TLSCertificate? = nil, logger: Logger
     ) {
         self.configuration = configuration
+        corsOrigins = LiveSetting(configuration.corsOrigins)
         self.certificate = certificate
         self.logger = logger
         // From the outside in.
@@ -49,7 +53,7 @@ public struct HTTPService: Service {
             RequestPreparation(bodyBytesMax: configuration.bodyBytesMax, trustedProxies: configuration.trustedProxies))
         middlewares.add(Farewell(readiness: readiness))
         middlewares.add(AccessLog())
-        middlewares.add(CrossOrigin(origins: configuration.corsOrigins))
+        middlewares.add(CrossOrigin(origins: corsOrigins))
         middlewares.add(ProblemMiddleware())
         let chain = middlewares.constructResponder(finalResponder: responder)
         self.responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
@@ -93,23 +97,6 @@ public struct HTTPService: Service {
         guard let certificate else { return .http1(configuration: limits) }
         return HTTPServerBuilder { responder in
             TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), certificate: certificate)
-        }
-    }
-}
-
-/// `/healthz`: the process is alive. `/readyz`: it wants traffic.
-struct HealthRole: HTTPRole {
-    private struct Report: Encodable {
-        var status: String
-    }
-
-    let readiness: Readiness
-
-    func addRoutes(to routes: HTTPRoutes) {
-        routes.on(.get, HTTPPath.health, for: .anybody) { _, _ in try Response.json(Report(status: "alive")) }
-        routes.on(.get, HTTPPath.readiness, for: .anybody) { _, _ in
-            let state = readiness.state
-            return try Response.json(Report(status: state.rawValue), status: state == .ready ? .ok : .serviceUnavailable)
         }
     }
 }

@@ -77,10 +77,11 @@ struct AccessLog: RouterMiddleware {
 
 /// Lets browsers of the configured origins call the API (Fetch standard, CORS protocol).
 struct CrossOrigin: RouterMiddleware {
-    let origins: [String]
+    let origins: LiveSetting<[String]>
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
         guard let origin = request.headers[.origin] else { return try await next(request, context) }
+        let origins = origins.value
         let isPreflight = request.method == .options && request.headers[.accessControlRequestMethod] != nil
         var response = isPreflight ? Response.noContent : try await next(request, context)
         if !origins.contains("*") { response.headers[.vary] = "Origin" }

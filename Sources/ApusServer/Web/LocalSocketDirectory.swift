@@ -30,7 +30,7 @@ public struct LocalSocketDirectory: SocketDirectory {
         self.listeners = listeners
     }
 
-    public func socketNode(for account: AccountID, requestedHost: String?) async throws -> SocketNode {
+    public func socketNode(for account: AccountID, requestedHost: String?, avoiding avoided: String?) async throws -> SocketNode {
         if let publicNode { return publicNode }
         let listeners = try await listeners()
         let webSocket = Self.reachable(listeners.webSocket, requestedHost)

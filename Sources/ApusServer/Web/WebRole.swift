@@ -81,7 +81,8 @@ public struct WebRole: HTTPRole {
     }
 
     @Sendable func socketNode(_ request: Request, _ context: APIContext) async throws -> Response {
-        let node = try await sockets.socketNode(for: try context.account(), requestedHost: request.requestedHost?.name)
+        let node = try await sockets.socketNode(
+            for: try context.account(), requestedHost: request.requestedHost?.name, avoiding: request.query(HTTPPath.avoidedNode))
         return try Response.json(node, headers: [.cacheControl: "no-store"])
     }
 

@@ -55,26 +55,43 @@ struct BenchAPI: Sendable {
         _ = try await call(.POST, path, token: token, body: try JSONEncoder().encode(InviteRequest(accounts: accounts)))
     }
 
-    /// Where sessions connect, by the server's own word.
-    func node(carrier: BenchCarrier, token: String) async throws -> BenchNode {
-        let node: SocketNode = try decode(await call(.GET, HTTPPath.socketNode, token: token))
+    /// Where a session connects, by the server's own word.
+    func node(carrier: BenchCarrier, token: String, avoiding avoided: String? = nil) async throws -> BenchNode {
+        let query = avoided.map { "?\(HTTPPath.avoidedNode)=\(Self.escaped($0))" } ?? ""
+        let node: SocketNode = try decode(await call(.GET, HTTPPath.socketNode + query, token: token))
         switch carrier {
         case .websocket:
             guard let url = URLComponents(string: node.url), let host = url.host, url.scheme == "ws" else {
                 throw BenchFailure("the load generator speaks ws:// only, not \(node.url)")
             }
-            return BenchNode(carrier: carrier, host: host, port: url.port ?? 80, path: url.path.isEmpty ? "/" : url.path)
+            return BenchNode(carrier: carrier, host: host, port: url.port ?? 80, path: url.path.isEmpty ? "/" : url.path, url: node.url)
         case .tcp:
             guard let address = node.tcp, let url = URLComponents(string: "tcp://\(address)"), let host = url.host, let port = url.port
             else { throw BenchFailure("the server does not listen on TCP") }
-            return BenchNode(carrier: carrier, host: host, port: port, path: "")
+            return BenchNode(carrier: carrier, host: host, port: port, path: "", url: node.url)
         }
     }
 
-    private func token(_ form: [String: String]) async throws -> TokenResponse {
+    /// All socket nodes that the server has to offer: those that it names when it is asked again and again.
+    func nodes(carrier: BenchCarrier, tokens: some Collection<String>) async throws -> [BenchNode] {
+        var nodes: [BenchNode] = []
+        for token in tokens.prefix(Self.questionsMax) {
+            let node = try await node(carrier: carrier, token: token, avoiding: nodes.last?.url)
+            if !nodes.contains(node) { nodes.append(node) }
+        }
+        return nodes.sorted { ($0.host, $0.port) < ($1.host, $1.port) }
+    }
+
+    private static let questionsMax = 32
+
+    private static func escaped(_ text: String) -> String {
         var allowed = CharacterSet.alphanumerics
         allowed.insert(charactersIn: "-._~")
-        let text = form.map { "\($0)=\($1.addingPercentEncoding(withAllowedCharacters: allowed) ?? "")" }.joined(separator: "&")
+        return text.addingPercentEncoding(withAllowedCharacters: allowed) ?? ""
+    }
+
+    private func token(_ form: [String: String]) async throws -> TokenResponse {
+        let text = form.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&")
         return try decode(
             await call(.POST, HTTPPath.token, contentType: "application/x-www-form-urlencoded", body: Data(text.utf8)))
     }

@@ -8,5 +8,7 @@ struct BenchCommand: AsyncParsableCommand {
             Exit codes: 0 all arrived once and in order; 1 something was lost, doubled, re-ordered, refused or unanswered, or a session broke; \
             64 wrong usage; 69 the run could not be made.
             """,
-        subcommands: [IdleBenchCommand.self, PairsBenchCommand.self, GroupBenchCommand.self, WorkerBenchCommand.self])
+        subcommands: [
+            IdleBenchCommand.self, PairsBenchCommand.self, GroupBenchCommand.self, ReconnectBenchCommand.self, WorkerBenchCommand.self,
+        ])
 }

@@ -58,8 +58,8 @@ struct BenchOptions: ParsableArguments {
 
     /// One process for all sessions gets local addresses of the system's choice. Of several, each gets an address of its own where
     /// the server is on this machine: 28,000 sessions use up the ports of one.
-    func source(process: Int, of count: Int, node: BenchNode) -> String? {
-        guard count > 1, node.host.hasPrefix("127.") || node.host == "localhost" else { return nil }
+    func source(process: Int, of count: Int, nodes: [BenchNode]) -> String? {
+        guard count > 1, nodes.allSatisfy({ $0.host.hasPrefix("127.") || $0.host == "localhost" }) else { return nil }
         #if os(Linux)
         return "127.0.0.\(process % 254 + 1)"
         #else
@@ -72,7 +72,8 @@ struct BenchOptions: ParsableArguments {
 struct BenchContext: Sendable {
     let api: BenchAPI
     let accounts: [BenchAccount]
-    let node: BenchNode
+    /// All socket nodes there are.
+    let nodes: [BenchNode]
     let probe: ServerProbe?
     let progress: ProgressLine
     /// Distinguishes the messages of this run from those of all others; below 2^40.
@@ -85,12 +86,13 @@ struct BenchContext: Sendable {
             api: api, prefix: options.prefix, password: options.password, cache: try TokenCache(url: options.cacheFile()),
             loginsAtOnceMax: options.loginsAtOnce)
         let accounts = try await source.prepare(count, progress: progress)
-        guard let first = accounts.first else { throw BenchFailure("a load needs at least one user") }
+        guard !accounts.isEmpty else { throw BenchFailure("a load needs at least one user") }
         let probe = options.serverPid.map(ServerProbe.init)
         _ = try probe?.sample()
         return BenchContext(
-            api: api, accounts: accounts, node: try await api.node(carrier: options.carrier, token: first.accessToken), probe: probe,
-            progress: progress, run: UInt64.random(in: 1..<(1 << 40)))
+            api: api, accounts: accounts,
+            nodes: try await api.nodes(carrier: options.carrier, tokens: accounts.map(\.accessToken)), probe: probe, progress: progress,
+            run: UInt64.random(in: 1..<(1 << 40)))
     }
 
     /// Opens the sessions, runs the scenario, and reads the server's figures around it.

@@ -34,6 +34,8 @@ struct BenchReport: Codable, Sendable {
     var acknowledgedPerServerCPUSecond: Double?
     var toAckMilliseconds: LatencySummary?
     var toDeliveryMilliseconds: LatencySummary?
+    /// Scenario reconnect: from the fault until a session is welcome again and has synced.
+    var toSyncMilliseconds: LatencySummary?
     var messages: [GroupMessage]?
     /// Scenario group: the moment at which the last member had a message, over all messages.
     var lastArrivalMilliseconds: LatencySummary?
@@ -131,6 +133,7 @@ struct BenchReport: Codable, Sendable {
         var rows: [(String, LatencySummary)] = []
         if let toAckMilliseconds { rows.append(("send to ack", toAckMilliseconds)) }
         if let toDeliveryMilliseconds { rows.append(("send to deliver", toDeliveryMilliseconds)) }
+        if let toSyncMilliseconds { rows.append(("fault to sync", toSyncMilliseconds)) }
         for message in messages ?? [] { rows.append(("message \(message.index + 1)", message.arrivals)) }
         if let lastArrivalMilliseconds { rows.append(("all have it", lastArrivalMilliseconds)) }
         guard !rows.isEmpty else { return [] }

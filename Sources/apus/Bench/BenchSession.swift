@@ -9,6 +9,8 @@ struct BenchNode: Codable, Equatable, Sendable {
     var port: Int
     /// The path of the upgrade request.
     var path: String
+    /// The `url` under which the server names it.
+    var url: String
 }
 
 /// Gets what happens on sessions; on their event loop.
@@ -16,10 +18,17 @@ protocol BenchSessionDelegate: AnyObject {
     func acknowledged(_ ack: AckFrame, on session: BenchSession)
     func delivered(_ entry: Entry, on session: BenchSession)
     func refused(_ error: WireError, on session: BenchSession)
+    /// Any other frame.
+    func received(_ body: WireServerFrame.OneOf_Body, on session: BenchSession)
     /// Everything that one read of the socket brought has been handed over.
     func readCompleted(on session: BenchSession)
     /// After `welcome` only; a session that fails earlier fails its `connect`.
     func closed(_ session: BenchSession, reason: String)
+}
+
+extension BenchSessionDelegate {
+    /// Cursors, typing, heads, pongs and goaway say nothing about what most scenarios measure.
+    func received(_ body: WireServerFrame.OneOf_Body, on session: BenchSession) {}
 }
 
 /// One session of the load: upgrade, hello, then frames. Confined to its channel's event loop.
@@ -38,7 +47,7 @@ final class BenchSession: ChannelInboundHandler {
     let index: Int
     private(set) var limits = WireWelcome()
 
-    private let node: BenchNode
+    let node: BenchNode
     private let token: String
     private let delegate: any BenchSessionDelegate
     private var state: State
@@ -111,7 +120,8 @@ final class BenchSession: ChannelInboundHandler {
         channel.close(promise: nil)
     }
 
-    private func write(_ body: WireClientFrame.OneOf_Body) {
+    /// Queues a frame until ``flush()``.
+    func write(_ body: WireClientFrame.OneOf_Body) {
         scratch.clear()
         do {
             try FrameEncoding.protobuf.encode(WireClientFrame(body), into: &scratch)
@@ -192,8 +202,8 @@ final class BenchSession: ChannelInboundHandler {
             switch frame.body {
             case .error(let error): delegate.refused(error, on: self)
             case .close(let close): fail("closed by the server: \(close.code) \(close.reason)")
-            // Cursors, typing, heads, pongs and goaway say nothing about what is measured.
-            default: break
+            case let body?: delegate.received(body, on: self)
+            case nil: break
             }
         case (.greeting(let opened), .other(let frame)):
             switch frame.body {

@@ -36,7 +36,7 @@ struct GroupBenchCommand: AsyncParsableCommand {
             let processes = options.processCount(sessions: members, units: members)
             let plans = evenRanges(members, parts: processes).enumerated().map { index, range in
                 WorkerPlan(
-                    node: context.node, source: options.source(process: index, of: processes, node: context.node),
+                    nodes: context.nodes, source: options.source(process: index, of: processes, nodes: context.nodes),
                     tokens: context.accounts[range].map(\.accessToken), connectsAtOnceMax: options.connectsAtOnce,
                     scenario: .group(
                         GroupPlan(

@@ -26,7 +26,7 @@ struct IdleBenchCommand: AsyncParsableCommand {
             let processes = options.processCount(sessions: sessions, units: sessions)
             let plans = evenRanges(sessions, parts: processes).enumerated().map { index, range in
                 WorkerPlan(
-                    node: context.node, source: options.source(process: index, of: processes, node: context.node),
+                    nodes: context.nodes, source: options.source(process: index, of: processes, nodes: context.nodes),
                     tokens: range.map { context.accounts[$0 % context.accounts.count].accessToken },
                     connectsAtOnceMax: options.connectsAtOnce, scenario: .idle(seconds: hold))
             }

@@ -34,6 +34,9 @@ struct PairsBenchCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Messages per second over all pairs, or max.", valueName: "rate"))
     var rate = Rate.perSecond(1000)
 
+    @Option(help: "Where the two of a pair are, of several socket nodes: same, across, or mixed: half of the pairs each.")
+    var placement = PairPlacement.mixed
+
     @Option(help: "How the times of sending are spaced: constant or poisson.")
     var arrivals = ArrivalSchedule.Spacing.poisson
 
@@ -65,11 +68,12 @@ struct PairsBenchCommand: AsyncParsableCommand {
     func run() async throws {
         try await reportingFailures {
             let context = try await BenchContext.prepare(options, accounts: 2 * pairs)
-            let conversations = try await directConversations(context)
+            let nodes = try placement.nodes(context.nodes)
+            let conversations = try await context.directConversations(pairs: pairs)
             let processes = options.processCount(sessions: 2 * pairs, units: pairs)
             let plans = evenRanges(pairs, parts: processes).enumerated().map { index, range in
                 WorkerPlan(
-                    node: context.node, source: options.source(process: index, of: processes, node: context.node),
+                    nodes: nodes, source: options.source(process: index, of: processes, nodes: nodes),
                     tokens: context.accounts[2 * range.lowerBound..<2 * range.upperBound].map(\.accessToken),
                     connectsAtOnceMax: options.connectsAtOnce,
                     scenario: .pairs(
@@ -90,25 +94,6 @@ struct PairsBenchCommand: AsyncParsableCommand {
         }
     }
 
-    private func directConversations(_ context: BenchContext) async throws -> [ConversationID] {
-        var conversations = [ConversationID](repeating: ConversationID(0), count: pairs)
-        // Direct conversations are made once and found again; eight at a time is quick enough.
-        for batch in stride(from: 0, to: pairs, by: 8) {
-            try await withThrowingTaskGroup(of: (Int, ConversationID).self) { group in
-                for index in batch..<min(batch + 8, pairs) {
-                    let sender = context.accounts[2 * index]
-                    let receiver = context.accounts[2 * index + 1]
-                    group.addTask {
-                        let request = NewConversationRequest(kind: .direct, members: [receiver.id])
-                        return (index, try await context.api.conversation(request, token: sender.accessToken).id)
-                    }
-                }
-                for try await (index, conversation) in group { conversations[index] = conversation }
-            }
-        }
-        return conversations
-    }
-
     private func report(_ outcome: BenchOutcome, context: BenchContext, processes: Int) -> BenchReport {
         var report = BenchReport(
             scenario: "pairs", options: options, context: context, processes: processes, sessions: 2 * pairs, outcome: outcome)
@@ -118,6 +103,7 @@ struct PairsBenchCommand: AsyncParsableCommand {
         }
         report.parameters["seconds"] = "\(seconds)"
         report.parameters["bytes"] = "\(size)"
+        if context.nodes.count > 1 { report.parameters["pairs"] = "\(placement.rawValue) of \(context.nodes.count) nodes" }
         var toAck = LatencyHistogram.latency()
         var toDelivery = LatencyHistogram.latency()
         for result in outcome.results {

@@ -6,6 +6,12 @@ protocol ScenarioDriver: BenchSessionDelegate {
     var progress: WorkerProgress { get }
     /// Begins at `start`, when all sessions are open. The result comes on the same loop, also when sessions fail.
     func run(_ sessions: [BenchSession], start: UInt64) -> EventLoopFuture<WorkerResult>
+    /// For the heartbeats of sessions that the driver opened itself.
+    func everySecond(_ now: NIODeadline)
+}
+
+extension ScenarioDriver {
+    func everySecond(_ now: NIODeadline) {}
 }
 
 /// Sessions that ended although nobody asked them to.

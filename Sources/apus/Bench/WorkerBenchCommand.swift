@@ -64,6 +64,7 @@ private final class Worker {
             case .idle(let seconds): IdleDriver(seconds: seconds, loop: loop)
             case .pairs(let pairs): PairsDriver(plan: pairs, loop: loop)
             case .group(let group): GroupDriver(plan: group, loop: loop)
+            case .reconnect(let reconnect): ReconnectDriver(plan: reconnect, worker: plan, loop: loop)
             }
     }
 
@@ -78,7 +79,8 @@ private final class Worker {
         guard index < plan.tokens.count else { return loop.makeSucceededFuture(()) }
         do {
             let (session, welcomed) = try BenchSession.connect(
-                index: index, node: plan.node, token: plan.tokens[index], source: plan.source, delegate: driver, on: loop.nonisolated())
+                index: index, node: plan.nodes[index % plan.nodes.count], token: plan.tokens[index], source: plan.source, delegate: driver,
+                on: loop.nonisolated())
             sessions.append(session)
             return welcomed.assumeIsolated().flatMap { [self] in
                 opened += 1
@@ -100,6 +102,7 @@ private final class Worker {
             report(.progress(isRunning ? driver.progress : WorkerProgress(open: opened)))
             let now = NIODeadline.now()
             for session in sessions { session.pingIfSilent(since: now) }
+            driver.everySecond(now)
             everySecond()
         }
     }

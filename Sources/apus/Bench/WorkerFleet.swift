@@ -20,12 +20,22 @@ struct WorkerFleet: Sendable {
     }
 
     /// Runs the scenario in all workers from the same moment.
-    func run(label: String, progress: ProgressLine) async throws -> [WorkerResult] {
+    /// - Parameter atStart: done at that moment.
+    func run(
+        label: String, progress: ProgressLine, atStart: @escaping @Sendable () throws -> Void = {}
+    ) async throws -> [WorkerResult] {
         // A moment to tell every worker.
-        let start = WorkerOrder.start((NIODeadline.now() + .milliseconds(200)).uptimeNanoseconds)
-        return try await each(progress: progress, label: label, orders: workers.map { _ in start }) { report in
+        let lead = Duration.milliseconds(200)
+        let start = WorkerOrder.start((NIODeadline.now() + TimeAmount(lead)).uptimeNanoseconds)
+        async let action: Void = {
+            try await Task.sleep(for: lead)
+            try atStart()
+        }()
+        let results = try await each(progress: progress, label: label, orders: workers.map { _ in start }) { report in
             if case .finished(let result) = report { result } else { nil }
         }
+        try await action
+        return results
     }
 
     /// Ends the workers; their sessions close.

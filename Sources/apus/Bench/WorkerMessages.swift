@@ -22,9 +22,11 @@ struct WorkerPlan: Codable, Sendable {
         case idle(seconds: Double)
         case pairs(PairsPlan)
         case group(GroupPlan)
+        case reconnect(ReconnectPlan)
     }
 
-    var node: BenchNode
+    /// Session i connects to node i modulo their number.
+    var nodes: [BenchNode]
     /// The local address to connect from; nil: the system's choice.
     var source: String?
     /// The access token of each session.
@@ -49,6 +51,19 @@ struct PairsPlan: Codable, Sendable {
     var seconds: Double
     /// How long to wait for what is still missing at the end.
     var drainSeconds: Double
+    var bodyBytes: Int
+    var seed: UInt64
+}
+
+/// Sessions 2i and 2i+1 are a pair and write to each other.
+struct ReconnectPlan: Codable, Sendable {
+    var run: UInt64
+    /// Of each pair.
+    var conversations: [ConversationID]
+    /// The HTTP address of the server, which is asked for another node.
+    var server: String
+    /// How long the sessions may take.
+    var limitSeconds: Double
     var bodyBytes: Int
     var seed: UInt64
 }
@@ -86,6 +101,8 @@ struct WorkerResult: Codable, Sendable {
     /// Acknowledged and delivered within the measured time, that is without warm-up and drain.
     var acknowledgedMeasured: UInt64 = 0
     var deliveredMeasured: UInt64 = 0
+    /// Scenario reconnect: from the fault until a session is welcome again and has synced.
+    var toSync = HistogramSnapshot(.latency())
     /// Scenario group: one histogram per message.
     var perMessage: [HistogramSnapshot] = []
     /// Why sessions ended that should not have; the first few.

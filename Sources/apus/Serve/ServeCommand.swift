@@ -1,3 +1,4 @@
+import ApusBackends
 import ApusCore
 import ApusServer
 import ApusProtocol
@@ -58,6 +59,7 @@ struct ServeCommand: AsyncParsableCommand {
     static func exitCode(for error: any Error) -> ExitCode {
         switch (error as? ApusError)?.cause ?? error {
         case let error as StartError: error.exitCode
+        case is StoreOpenError: ServeExit.store
         case let error as ApusError where error.code == .storeUnavailable: ServeExit.store
         case let error as IOError where [EADDRINUSE, EADDRNOTAVAIL, EACCES].contains(error.errnoCode): ServeExit.unavailable
         default: ServeExit.software

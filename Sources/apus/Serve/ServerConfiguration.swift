@@ -69,6 +69,8 @@ struct ServerConfiguration: Sendable, Equatable {
         var redis = ""
         var registry = ""
         var secret = ""
+        /// The document of live settings; empty: none.
+        var configuration = "apus.yaml"
         var socketPolicy = BalancingPolicy.leastConnections
     }
 
@@ -81,7 +83,15 @@ struct ServerConfiguration: Sendable, Equatable {
         var requestsPerAddress = 6_000
     }
 
+    /// Where media are kept.
+    struct ObjectSettings: Sendable, Equatable {
+        var store = ""
+        var accessKey = ""
+        var secretKey = ""
+    }
+
     var limits = LimitsSettings()
+    var objects = ObjectSettings()
     var roles = [RoleName.all]
     var gateway = GatewaySettings()
     var peer = PeerSettings()
@@ -134,6 +144,9 @@ extension ServerConfiguration {
             problems.append(
                 "roles: one process without a cluster runs all roles; to run some of them set cluster.store, cluster.redis and "
                     + "cluster.registry")
+        }
+        if !objects.store.isEmpty, objects.accessKey.isEmpty || objects.secretKey.isEmpty {
+            problems.append("objects.store needs objects.access-key and objects.secret-key")
         }
         return problems
     }

@@ -47,6 +47,8 @@ final class FakeHTTP: ChannelInboundHandler, RemovableChannelHandler {
         switch (head.method, path) {
         case (.GET, HTTPPath.socketNode):
             world.allocations += 1
+            let query = URLComponents(string: head.uri)?.queryItems ?? []
+            world.avoidedNodes += query.filter { $0.name == HTTPPath.avoidedNode }.compactMap(\.value)
             if !world.staleNodes.isEmpty { return json(world.staleNodes.removeFirst()) }
             if world.faults.unavailable > 0 {
                 world.faults.unavailable -= 1

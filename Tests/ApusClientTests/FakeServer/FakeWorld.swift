@@ -56,6 +56,8 @@ final class FakeWorld {
     var staleNodes: [SocketNode] = []
     /// How often they asked.
     var allocations = 0
+    /// What those who asked for a node did not want, of each that said so.
+    var avoidedNodes: [String] = []
 
     // What happened, for tests to look at.
     var hellos = 0

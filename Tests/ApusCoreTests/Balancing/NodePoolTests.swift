@@ -39,6 +39,17 @@ struct NodePoolTests {
         #expect(try numbers(pool, 4) == [1, 3, 1, 3])
     }
 
+    @Test("Another policy counts from the next call on, and nothing else changes")
+    func policy() throws {
+        let pool = Self.pool([Self.node(1), Self.node(2)])
+        let busy = try pool.begin(at: now)
+        pool.choose(by: .leastConnections)
+        #expect(try numbers(pool, 3) == [2, 2, 2])
+        busy.end(.success, at: now)
+        pool.choose(by: .roundRobin)
+        #expect(Set(try numbers(pool, 2)) == [1, 2])
+    }
+
     @Test("Without a node the caller is told to come back")
     func empty() {
         let pool = Self.pool([Self.node(1, weight: 0)])
@@ -189,6 +200,18 @@ struct SocketAllocationTests {
         let first = places()
         #expect(Set(first) == [1, 2, 3])
         #expect(places() == first)
+    }
+
+    @Test("A node that the client could not reach is given to it only when there is no other", arguments: BalancingPolicy.allCases)
+    func avoided(policy: BalancingPolicy) {
+        var (allocation, random) = (SocketAllocation(policy: policy), SeededRandom(1))
+        allocation.update([Self.node(1), Self.node(2, load: 1_000), Self.node(3, weight: 0)], at: now)
+        let dead = Self.node(1).socketURL
+        for account in 0..<UInt64(50) {
+            #expect(allocation.allocate(for: AccountID(account), avoiding: dead, at: now, using: &random)?.id.number == 2)
+        }
+        allocation.update([Self.node(1), Self.node(3, weight: 0)], at: now)
+        #expect(allocation.allocate(for: AccountID(1), avoiding: dead, at: now, using: &random)?.id.number == 1)
     }
 
     @Test("Without a node that clients can reach there is none")

@@ -249,12 +249,12 @@ struct BalancedSocketDirectoryTests {
                 id: NodeID(number: number, epoch: 1), roles: [.socket], socketURL: "ws://s\(number):9000/v1/socket",
                 tcp: NetworkAddress(host: "s\(number)", port: 9001), weight: weight, version: "1")
         }
-        await #expect { try await directory.socketNode(for: AccountID(1), requestedHost: nil) } throws: {
+        await #expect { try await directory.socketNode(for: AccountID(1), requestedHost: nil, avoiding: nil) } throws: {
             ($0 as? ApusError)?.code == .overloaded
         }
         directory.update([node(1, weight: 0), node(2, weight: 100)])
         for account in 0..<20 {
-            let found = try await directory.socketNode(for: AccountID(UInt64(account)), requestedHost: "x")
+            let found = try await directory.socketNode(for: AccountID(UInt64(account)), requestedHost: "x", avoiding: nil)
             #expect((found.url, found.tcp) == ("ws://s2:9000/v1/socket", "s2:9001"))
         }
     }

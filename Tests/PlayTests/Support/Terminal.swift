@@ -19,7 +19,7 @@ struct Terminal {
     ) async throws -> Result {
         let home = FileManager.default.temporaryDirectory.appending(path: "apus-home-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: home) }
-        return try await story(Terminal(server: "http://\(play.endpoints.http)", home: home))
+        return try await story(Terminal(server: "http://\(play.http)", home: home))
     }
 
     /// Runs a command of this person to its end.
@@ -45,6 +45,11 @@ struct Terminal {
         try await must(person, arguments, input: "\(Person.password)\n")
     }
 
+    func login(_ person: String) async throws {
+        let arguments = ["login", "--server", server, "--username", person, "--password-stdin"]
+        try await must(person, arguments, input: "\(Person.password)\n")
+    }
+
     /// Starts a command that goes on until it is stopped.
     func start(_ person: String, _ arguments: [String]) throws -> RunningCommand {
         let process = Process()
@@ -61,12 +66,13 @@ final class RunningCommand: Sendable {
     /// Standard output, line by line, as it comes. For one reader.
     let lines: AsyncStream<String>
     private let process: Process
-    private let input = Pipe()
+    private let input: Pipe
     private let ended: Task<Terminal.Ended, Never>
 
     fileprivate init(_ process: Process) throws {
         self.process = process
-        let (output, errors) = (Pipe(), Pipe())
+        let (input, output, errors) = Spawning.alone { (Pipe(), Pipe(), Pipe()) }
+        self.input = input
         process.standardInput = input
         process.standardOutput = output
         process.standardError = errors
@@ -79,7 +85,7 @@ final class RunningCommand: Sendable {
         self.lines = lines
         let (outputs, wholeOutput) = AsyncStream.makeStream(of: Data.self)
         let (complaints, wholeErrors) = AsyncStream.makeStream(of: Data.self)
-        try process.run()
+        try Spawning.alone { try process.run() }
         Self.read(output, line: line, whole: wholeOutput)
         Self.read(errors, line: nil, whole: wholeErrors)
         ended = Task {

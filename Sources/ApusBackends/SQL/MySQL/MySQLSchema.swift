@@ -3,6 +3,10 @@
 enum MySQLSchema {
     static var version: Int { Schema.version }
 
+    /// A table that is there from the beginning of a migration of a single node's data into the database to its end. It holds one row:
+    /// what the data of the source are known by.
+    static let unfinishedMigration = "unfinished_migration"
+
     /// - Parameter collation: of all text; see ``MySQLMigrator``.
     static func migrations(collation: String) -> [Migration] {
         Schema.migrations.map { migration in
@@ -49,6 +53,8 @@ enum MySQLSchema {
 /// Brings the tables of a database forward.
 struct MySQLMigrator {
     let configuration: MySQLConfiguration
+    /// Whether the tables may hold a part of a single node's data, which nobody but the migration may use.
+    var allowsUnfinishedMigration = false
 
     /// What the statements of a step say when they were run before: MySQL commits each on its own, so a node that is killed
     /// half-way leaves a part of a step behind. Table, column, key and row exist.
@@ -61,12 +67,12 @@ struct MySQLMigrator {
             let connection = try MySQLConnection(configuration, .migration)
             let lock = "CONCAT('apus.schema.', DATABASE())"
             guard try connection.integer("SELECT GET_LOCK(\(lock), \(Self.lockTimeout))") == 1 else {
-                throw StoreOpenError(.unusable, configuration.description, "another node has been migrating the tables for too long")
+                throw StoreOpenError(.unreachable, configuration.description, "another node has been migrating the tables for too long")
             }
             // The lock ends with the connection.
             try migrate(connection)
         } catch let failure as MySQLFailure {
-            throw openError(failure)
+            throw failure.openError(configuration)
         }
     }
 
@@ -84,6 +90,12 @@ struct MySQLMigrator {
             throw StoreOpenError(
                 .newerSchema, configuration.description,
                 "the database has schema \(version), this version of Apus knows up to \(MySQLSchema.version)")
+        }
+        guard try allowsUnfinishedMigration || connection.integer("\(tables) AND table_name = '\(MySQLSchema.unfinishedMigration)'") == 0
+        else {
+            throw StoreOpenError(
+                .unusable, configuration.description,
+                "the migration of a single node's data into it is not finished. Run the same apus migrate again, to its end")
         }
         for migration in MySQLSchema.migrations(collation: try collation(connection)) where migration.version > version {
             for statement in migration.statements { try apply(statement, connection) }
@@ -112,15 +124,18 @@ struct MySQLMigrator {
             .unusable, configuration.description,
             "the server has neither the collation utf8mb4_0900_bin (MySQL 8, TiDB 7.4) nor utf8mb4_nopad_bin (MariaDB 10.2)")
     }
+}
 
-    private func openError(_ failure: MySQLFailure) -> StoreOpenError {
-        StoreOpenError(failure.kind == .connection ? .unreachable : .unusable, configuration.description, failure.description)
+extension MySQLFailure {
+    /// What it is to whoever opens the store.
+    func openError(_ configuration: MySQLConfiguration) -> StoreOpenError {
+        StoreOpenError(kind == .connection ? .unreachable : .unusable, configuration.description, description)
     }
 }
 
 extension MySQLConnection {
     /// The integer that a statement answers.
-    fileprivate func integer(_ sql: String) throws -> Int64? {
+    func integer(_ sql: String) throws -> Int64? {
         guard let row = try statement(sql).rows([]).first, !row.isNull(0) else { return nil }
         return try row.integer(0)
     }

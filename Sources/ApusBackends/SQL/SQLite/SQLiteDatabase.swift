@@ -17,7 +17,7 @@ final class SQLiteDatabase: SQLDriver {
     private let isClosed = NIOLockedValueBox(false)
 
     /// "Apus" in the header of the file: another program's database is not migrated by mistake.
-    private static let applicationID: Int32 = 0x4170_7573
+    static let applicationID: Int32 = 0x4170_7573
 
     init(directory: URL, options: SQLiteStore.Options) throws(StoreOpenError) {
         lock = try DirectoryLock(directory: directory)

@@ -66,15 +66,20 @@ struct SQLiteStatement {
 
     /// Calls `body` for each row until it returns false.
     func forEachRow(_ body: () throws -> Bool) throws {
-        defer { sqlite3_reset(pointer) }
-        while true {
-            switch sqlite3_step(pointer) {
-            case SQLITE_ROW: if try !body() { return }
-            case SQLITE_DONE: return
-            default: throw SQLiteFailure(connection)
-            }
+        defer { reset() }
+        while try step() { if try !body() { return } }
+    }
+
+    /// Goes to the next row, if there is one. Whoever steps resets in the end.
+    func step() throws -> Bool {
+        switch sqlite3_step(pointer) {
+        case SQLITE_ROW: return true
+        case SQLITE_DONE: return false
+        default: throw SQLiteFailure(connection)
         }
     }
+
+    func reset() { sqlite3_reset(pointer) }
 
     func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(pointer, column) }
 
@@ -138,7 +143,7 @@ struct SQLiteSession: SQLSession {
         try statement.forEachRow { try body(SQLRow(values: (0..<columns).map(statement.value))) }
     }
 
-    private func prepare(_ sql: String, _ values: [SQLValue]) throws -> SQLiteStatement {
+    func prepare(_ sql: String, _ values: [SQLValue]) throws -> SQLiteStatement {
         let statement = try SQLiteStatement(cached: sql, database)
         for (index, value) in values.enumerated() { try statement.bind(value, at: Int32(index + 1)) }
         return statement

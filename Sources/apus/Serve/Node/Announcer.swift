@@ -119,7 +119,7 @@ struct Announcer: Service {
         let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode) {
             .init(webSocket: try await socket.value, tcp: try await tcp.value)
         }
-        let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil)
+        let reached = try await directory.socketNode(for: AccountID(0), requestedHost: nil, avoiding: nil)
         info.socketURL = reached.url
         info.tcp = reached.tcp.flatMap { NetworkAddress($0) }
         return info
