@@ -39,7 +39,7 @@ extension HTTPService {
                 }
                 return try await health.respond(to: request, context: context)
             },
-            certificate: certificate, logger: logger)
+            readiness: readiness, certificate: certificate, logger: logger)
     }
 }
 
