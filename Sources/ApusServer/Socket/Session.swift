@@ -81,10 +81,9 @@ final class Session: MessageSink {
     /// Pushes an entry, if this is its turn.
     func push(_ encoded: inout EncodedEntry, isDuplicate: Bool) {
         let entry = encoded.entry
-        if isDuplicate, !cursors.isKnown(entry.conversation) {
-            // An old entry on a session that has no cursor there: only the client knows whether it has it.
-            return point(to: ConversationHead(conversation: entry.conversation, seq: entry.seq))
-        }
+        // The audience of an old entry is that of now: whoever joined after it must not see it. Reading it from the store applies each reader's
+        // own visibility (C7), and most have it already.
+        if isDuplicate { return repair(ConversationHead(conversation: entry.conversation, seq: entry.seq)) }
         switch cursors.offer(entry.conversation, entry.seq) {
         case .push: push(encoded.frame(for: kind))
         case .skip: break
@@ -106,7 +105,7 @@ final class Session: MessageSink {
         answer(encode(WireServerFrame(ref: ref, .error(wire))))
     }
 
-    /// The head sweep found a head: is this session behind it?
+    /// The log reaches at least so far: is this session behind it?
     func repair(_ head: ConversationHead) {
         guard cursors.isKnown(head.conversation) else { return point(to: head) }
         if let range = cursors.reach(head.conversation, head.seq) { fill(head.conversation, range) }

@@ -13,9 +13,15 @@ import Testing
 struct SwitchedRelay: Relay {
     let relay: any Relay
     let isOn: NIOLockedValueBox<Bool>
+    /// Batches that came while it was off.
+    let dropped: NIOLockedValueBox<Int>
 
-    func send(_ batch: [RelayMessage], to node: NodeID) { if isOn.withLockedValue({ $0 }) { relay.send(batch, to: node) } }
-    func sendToAll(_ batch: [RelayMessage]) { if isOn.withLockedValue({ $0 }) { relay.sendToAll(batch) } }
+    func send(_ batch: [RelayMessage], to node: NodeID) { pass { relay.send(batch, to: node) } }
+    func sendToAll(_ batch: [RelayMessage]) { pass { relay.sendToAll(batch) } }
+
+    private func pass(_ send: () -> Void) {
+        if isOn.withLockedValue({ $0 }) { send() } else { dropped.withLockedValue { $0 += 1 } }
+    }
 }
 
 /// A socket node as a whole: all that a process with that role has, over a store that it shares with others.
@@ -39,7 +45,7 @@ struct ClusterNode: Sendable {
         let hub = SessionHub()
         relay = PeerRelay(
             configuration: peers, node: id, registry: cluster.registry, tokens: FakeTokens(), group: group, logger: quietLogger)
-        let switched = SwitchedRelay(relay: relay, isOn: cluster.isRelayOn)
+        let switched = SwitchedRelay(relay: relay, isOn: cluster.isRelayOn, dropped: cluster.dropped)
         let handover = ClusterHandover(
             local: hub, routes: cluster.routes, relay: switched, node: id,
             limits: .init(lookupMembersMax: options.lookupMembersMax), clock: clock, logger: quietLogger)
@@ -78,6 +84,7 @@ struct TwoNodes: Sendable {
     let routes = MemoryRouteTable()
     let registry = FakeRegistry()
     let isRelayOn = NIOLockedValueBox(true)
+    let dropped = NIOLockedValueBox(0)
     let verifier: FakeVerifier
 
     static func run(_ options: Options = Options(), _ body: @Sendable (TwoNodes, ClusterNode, ClusterNode) async throws -> Void)

@@ -68,6 +68,28 @@ struct TwoNodesTests {
         }
     }
 
+    @Test("who was away does not see what was said meanwhile, also when it is sent a second time once he is back")
+    func repetitionAfterReturn() async throws {
+        try await TwoNodes.run { cluster, a, b in
+            let group = try await cluster.group([1, 2, 4], through: a)
+            let alice = try await cluster.connect("alice", to: a)
+            let dave = try await cluster.connect("dave", to: b)
+            try await alice.say("before", in: group)
+            #expect(try await dave.next(1) == ["2:before"])
+            try await cluster.change(group, by: 4, .leave, .left, accounts: [4], through: a)
+            #expect(try await dave.next(1) == ["3:system"])
+            try await alice.say("not for dave", in: group)
+            // His node does not hear that he is back.
+            cluster.isRelayOn.withLockedValue { $0 = false }
+            try await cluster.change(group, by: 1, .join([AccountID(4)]), .joined, accounts: [4], through: a)
+            try await eventually { cluster.dropped.withLockedValue { $0 } > 0 }
+            cluster.isRelayOn.withLockedValue { $0 = true }
+            try await alice.say("not for dave", in: group)
+            try await alice.say("after", in: group)
+            #expect(try await dave.next(2) == ["5:system", "6:after"])
+        }
+    }
+
     @Test("with the relay switched off messages arrive within a sweep interval, each once and in order")
     func relayOff() async throws {
         try await TwoNodes.run(.init(sweepInterval: .seconds(1))) { cluster, a, b in
