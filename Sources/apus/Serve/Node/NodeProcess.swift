@@ -50,7 +50,8 @@ struct NodeProcess: Service {
         let waiter = Waiter(prerequisites: prerequisites, first: missing, readiness: readiness, logger: logger)
         // Probes and load balancers are answered meanwhile, where they will ask later.
         try await Self.runAll(
-            try waitingListeners.map { .init(service: $0) } + [.init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)])
+            try waitingListeners.map { .init(service: $0) } + [.init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)]
+        )
         return !Task.isShuttingDownGracefully
     }
 
