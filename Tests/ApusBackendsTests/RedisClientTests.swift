@@ -81,6 +81,16 @@ func isUnavailable(_ error: any Error) -> Bool { (error as? ApusError)?.code == 
                     #expect(reply.text == "PONG")
                 }
             }
+            for (url, code) in [
+                ("rediss://:p%40ss@127.0.0.1:\(port)?\(trust)", nil), ("rediss://:wrong@127.0.0.1:\(port)?\(trust)", ErrorCode.forbidden),
+                ("rediss://127.0.0.1:\(port)?\(trust)", .forbidden), ("rediss://:p%40ss@127.0.0.1:\(port)", .unavailable),
+            ] {
+                try await withRedisClient(url) { client in
+                    var refusal: (any Error)?
+                    do { try await client.check() } catch { refusal = error }
+                    #expect((refusal as? ApusError)?.code == code)
+                }
+            }
             for url in [
                 "rediss://:wrong@127.0.0.1:\(port)?\(trust)", "rediss://127.0.0.1:\(port)?\(trust)", "rediss://:p%40ss@127.0.0.1:\(port)",
             ] {

@@ -140,6 +140,9 @@ class Cluster:
         for variable in ["APUS_CLUSTER_STORE", "APUS_CLUSTER_REDIS", "APUS_CLUSTER_REGISTRY"]:
             for host, port in hosts_of(settings[variable]):
                 self.check_host(name, service, f"{variable} says", host, port)
+        endpoint = re.search(r"endpoint=(\S+)", settings["APUS_OBJECTS_STORE"])[1]
+        for host, port in hosts_of(endpoint):
+            self.check_host(name, service, "APUS_OBJECTS_STORE says", host, port)
         for variable, listener in [("APUS_HTTP_ADVERTISE", "APUS_HTTP"), ("APUS_PEER_ADVERTISE", "APUS_PEER")]:
             if variable in settings:
                 host, port = hosts_of(settings[variable])[0]

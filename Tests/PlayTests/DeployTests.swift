@@ -54,6 +54,9 @@ struct DeployTests {
             Defect(file: "compose.yaml", text: "@redis:6379", replacement: "@cache:6379", problem: "cache, which does not run"),
             Defect(
                 file: "compose.yaml", text: "@mariadb:3306", replacement: "@mariadb:3307", problem: "mariadb:3307, which is not exposed"),
+            Defect(
+                file: "compose.yaml", text: "=http://minio:9000", replacement: "=http://minio:9001",
+                problem: "minio:9001, which is not exposed"),
             Defect(file: "compose.yaml", text: "\"8181:8081\"", replacement: "\"8191:8081\"", problem: "connect to port 8181"),
             Defect(file: "compose.yaml", text: "8090/readyz", replacement: "8080/readyz", problem: "does not ask /readyz on port 8090"),
             Defect(

@@ -27,12 +27,12 @@ struct MigrationPlays {
     @Test("Clients go on after a migration with their tokens, numbers and repetitions; what was scheduled goes out once")
     func goesOn() async throws {
         try await MariaDBServer.with(syncsToDisk: false) { mariaDB in
-            let single = try await Play.run { play in
+            let single = try await Play.single { play, server in
                 let before = try await live(on: play)
-                let early = try await migrate(play, to: mariaDB)
+                let early = try await migrate(server, to: mariaDB)
                 #expect(early.exit == .code(74) && early.errors.contains("another Apus server runs on this directory"))
-                try await play.server.terminate()
-                let done = try await migrate(play, to: mariaDB)
+                try await server.terminate()
+                let done = try await migrate(server, to: mariaDB)
                 #expect(done.exit == .code(0), "\(done.errors)")
                 #expect(done.output.split(separator: "\n").dropFirst().allSatisfy { $0.hasSuffix("equal") && !$0.hasSuffix("NOT EQUAL") })
                 return before
@@ -102,9 +102,9 @@ struct MigrationPlays {
         }
     }
 
-    private func migrate(_ play: Play, to mariaDB: MariaDBServer) async throws -> Command.Result {
+    private func migrate(_ server: ServerProcess, to mariaDB: MariaDBServer) async throws -> Command.Result {
         try await Command.run(
-            try ApusBinary.locate(), ["migrate", "--from", "sqlite:\(play.server.data.path)"],
+            try ApusBinary.locate(), ["migrate", "--from", "sqlite:\(server.data.path)"],
             environment: ["APUS_CLUSTER_STORE": mariaDB.url()], timeout: .seconds(60))
     }
 
@@ -156,7 +156,10 @@ struct MigrationPlays {
         #expect(members.members.map(\.account) == before.members.members.map(\.account))
 
         // A client's own position from before: it hears of every head, whatever it had seen.
-        #expect(Set(try await sync(bobSocket, token: before.syncToken).heads.map(\.conversation)) == [before.direct.rawValue, before.group.rawValue])
+        #expect(
+            Set(try await sync(bobSocket, token: before.syncToken).heads.map(\.conversation)) == [
+                before.direct.rawValue, before.group.rawValue,
+            ])
 
         // Repetitions are answered as the first time, numbers go on.
         #expect(try await aliceSocket.say("message 7 🙂", in: before.group, clientID: "g-7") == before.acknowledged[6])

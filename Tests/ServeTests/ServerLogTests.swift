@@ -1,3 +1,4 @@
+import ApusCore
 import ApusProtocol
 import ArgumentParser
 import Foundation
@@ -14,7 +15,7 @@ struct ServerLogTests {
     private func makeLogger(_ format: LogFormat, level: Logger.Level = .info) -> (Logger, NIOLockedValueBox<[String]>) {
         let lines = NIOLockedValueBox<[String]>([])
         let logger = Logger(label: "apus.socket") { label in
-            ServerLogHandler(label: label, level: level, format: format) { line in lines.withLockedValue { $0.append(line) } }
+            ServerLogHandler(label: label, level: LiveSetting(level), format: format) { line in lines.withLockedValue { $0.append(line) } }
         }
         return (logger, lines)
     }

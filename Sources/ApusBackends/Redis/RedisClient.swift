@@ -139,6 +139,33 @@ public actor RedisClient {
         ApusError(.unavailable, "Redis cannot be reached at this moment", cause: RedisUnavailable(reason: reason))
     }
 
+    /// Whether one of the configured servers takes us as its client.
+    /// - Throws: ``ApusError`` `forbidden` when one refuses user, password or database; `unavailable` when none answers in time.
+    public func check() async throws {
+        var reasons: [String] = []
+        for address in configuration.seeds {
+            let deadline = NIODeadline.now() + TimeAmount(configuration.connectTimeout)
+            do {
+                let reply = try await connection(to: address).send([RedisCommand(["PING"], key: nil)], deadline: deadline, failsFast: true)
+                    .get()
+                guard case .error(let message)? = reply.first else { return }
+                reasons.append("\(address): \(message)")
+            } catch {
+                reasons.append("\(address): \(error)")
+            }
+        }
+        let reason = RedisUnavailable(reason: reasons.joined(separator: "; "))
+        if Self.refusals.contains(where: reason.reason.contains) {
+            throw ApusError(.forbidden, "Redis refuses this node", cause: reason)
+        }
+        throw ApusError(.unavailable, "Redis cannot be reached at this moment", cause: reason)
+    }
+
+    /// How Redis begins what it says to a client that it does not take: errors have codes since Redis 6, and some have none.
+    private static let refusals = [
+        "WRONGPASS ", "NOAUTH ", "NOPERM ", "ERR AUTH ", "ERR invalid password", "ERR DB index", "ERR Client sent AUTH",
+    ]
+
     // MARK: Servers
 
     private var isUnknown: Bool { if case .unknown = topology { true } else { false } }

@@ -193,7 +193,8 @@ final class RedisConnection {
 
     /// It is gone, or of no further use.
     func lost(_ channel: any Channel, _ reason: String) {
-        channel.close(promise: nil)
+        // Closing calls this again, with a reason that says nothing.
+        defer { channel.close(promise: nil) }
         switch state {
         case .greeting(let current, _) where current === channel, .open(let current) where current === channel: disconnected(reason)
         default: break

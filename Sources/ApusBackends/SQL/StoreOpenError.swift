@@ -9,7 +9,7 @@ public struct StoreOpenError: Error, Sendable, CustomStringConvertible {
         case newerSchema
         /// A directory, file or database cannot be made, read or written.
         case unusable
-        /// The server of the database does not answer; a later try may do better.
+        /// The server of the database does not answer, or another node is at work on its tables; a later try may do better.
         case unreachable
     }
 

@@ -15,8 +15,6 @@ public enum ClusterChaos {
             self.pause = pause
             self.down = down
         }
-
-        public static let short = Durations(pause: 1_000...3_000, down: 0...1_000)
     }
 
     /// - Throws: as a contract test does.

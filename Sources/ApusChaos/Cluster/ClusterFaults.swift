@@ -35,7 +35,11 @@ struct ClusterFaults: Disturbance {
     let durations: ClusterChaos.Durations
 
     func strike(_ number: Int, using random: inout SeededGenerator) async throws -> Fault {
-        guard let node = cluster.nodes.randomElement(using: &random) else { throw ServerProcessError("the cluster has no nodes") }
+        // As often one that holds sessions as one that does not.
+        let isSocket = Bool.random(using: &random)
+        guard let node = cluster.nodes.filter({ ($0.role == "socket") == isSocket }).randomElement(using: &random) else {
+            throw ServerProcessError("the cluster has no nodes")
+        }
         let pause = Duration.milliseconds(Int.random(in: durations.pause, using: &random))
         let down = Duration.milliseconds(Int.random(in: durations.down, using: &random))
         switch kinds[number] {
@@ -80,9 +84,20 @@ struct ClusterFaults: Disturbance {
             let direction = ClusterNetwork.Direction.allCases.randomElement(using: &random)
         else { throw ServerProcessError("the cluster has no network") }
         try await network.cut(what, direction, at: place)
+        try await check(what, node, place)
         try await Task.sleep(for: time)
         try await network.heal(place)
         return Fault(kind: "cut off from \(what.rawValue)", detail: "\(node.name), \(direction.rawValue), for \(time)")
+    }
+
+    /// A cut that does not cut proves nothing. Where it is between the node and this process, it can be seen from here.
+    private func check(_ what: ClusterNetwork.Cut, _ node: LocalCluster.Node, _ place: ClusterNetwork.Place) async throws {
+        guard [.everything, .clients].contains(what), let endpoints = await node.process.endpoints,
+            let port = [endpoints.gateway, endpoints.http].compactMap({ $0.split(separator: ":").last.flatMap { Int($0) } }).first
+        else { return }
+        guard await !MiddlewareProcess.accepts(host: place.address, port: port) else {
+            throw ServerProcessError("\(node.name) is cut off from \(what.rawValue) and can be reached")
+        }
     }
 
     private func timed(_ kind: String, _ detail: String = "", _ repair: () async throws -> Void) async throws -> Fault {

@@ -11,24 +11,39 @@ public actor LocalCluster {
         public var settings: [String]
         /// Where the first gateway listens; nil: any free port.
         public var gateway: String?
+        /// The program `weed`, or where it is: then the cluster has an object store. Nil: none. Not with ``hasNetwork``.
+        public var weed: String?
         /// Keeps everything there; nil: a temporary directory that is removed at the end.
         public var directory: URL?
         /// What hands over between socket nodes.
         public var relay = RelayKind.peer
         /// Whether the nodes speak TLS with each other, with certificates of an authority of the cluster's own.
         public var isEncrypted = false
+        /// Nil: MariaDB and ZooKeeper of its own.
+        public var shared: SharedServers?
         /// Each node has an address and a network namespace of its own, in the one of this process (``NetworkNamespace``).
         public var hasNetwork = false
 
         public init(
             nodes: [String: Int] = ["gateway": 1, "auth": 1, "user": 1, "web": 1, "socket": 2], binary: URL? = nil,
-            settings: [String] = [], gateway: String? = nil, directory: URL? = nil
+            settings: [String] = [], gateway: String? = nil, directory: URL? = nil, shared: SharedServers? = nil
         ) throws {
             self.nodes = nodes
             self.binary = try binary ?? ApusBinary.locate()
             self.settings = settings
             self.gateway = gateway
             self.directory = directory
+            self.shared = shared
+        }
+
+        /// Not running yet.
+        fileprivate func objectStore(in directory: URL) async throws -> SeaweedServer? {
+            guard let weed else { return nil }
+            guard !hasNetwork else {
+                throw ServerProcessError("nodes with addresses of their own cannot reach an object store on loopback")
+            }
+            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            return try await SeaweedServer(program: weed, directory: directory)
         }
 
         /// Settings of a cluster that is tested: nobody is held back by limits, and nobody waits for a drain.
@@ -53,10 +68,11 @@ public actor LocalCluster {
         public var place: ClusterNetwork.Place?
     }
 
-    public nonisolated let mariaDB: MariaDBServer
+    public nonisolated let servers: ClusterMiddleware
     public nonisolated let redis: MiddlewareProcess
     public nonisolated let redisPort: Int
-    public nonisolated let zooKeeper: MiddlewareProcess
+    /// SeaweedFS; nil: the cluster has no object store.
+    public nonisolated let objects: SeaweedServer?
     /// Of ``RelayKind/nats``.
     public nonisolated let nats: MiddlewareProcess?
     /// Of a cluster that is encrypted.
@@ -66,6 +82,10 @@ public actor LocalCluster {
     public nonisolated let network: ClusterNetwork?
     /// In the order in which they were started: the gateways last.
     public nonisolated let nodes: [Node]
+    private let shared: SharedServers?
+
+    public nonisolated var mariaDB: MariaDBServer { servers.mariaDB }
+    public nonisolated var zooKeeper: MiddlewareProcess { servers.zooKeeper }
 
     /// The order in which nodes start: each can ask those before it.
     private static let startOrder = ["auth", "user", "web", "socket", "gateway", "all"]
@@ -91,54 +111,64 @@ public actor LocalCluster {
     }
 
     private init(
-        mariaDB: MariaDBServer, redis: MiddlewareProcess, redisPort: Int, zooKeeper: MiddlewareProcess, nats: MiddlewareProcess?,
-        authority: CertificateAuthority?, network: ClusterNetwork?, environment: [String: String], nodes: [Node]
+        servers: ClusterMiddleware, redis: MiddlewareProcess, redisPort: Int, nats: MiddlewareProcess?, objects: SeaweedServer?,
+        authority: CertificateAuthority?, network: ClusterNetwork?, environment: [String: String], nodes: [Node], shared: SharedServers?
     ) {
         self.nats = nats
         self.authority = authority
         self.environment = environment
+        self.objects = objects
         self.network = network
-        self.mariaDB = mariaDB
+        self.servers = servers
         self.redis = redis
         self.redisPort = redisPort
-        self.zooKeeper = zooKeeper
         self.nodes = nodes
+        self.shared = shared
     }
 
     /// The servers run, the nodes do not yet.
     private static func make(_ options: Options, directory: URL) async throws -> LocalCluster {
-        func folder(_ name: String) throws -> URL {
-            let folder = directory.appending(path: name)
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-            return folder
-        }
+        if options.hasNetwork, options.shared != nil { throw ServerProcessError("a cluster with a network has servers of its own") }
+        let redisFolder = directory.appending(path: "redis")
+        try FileManager.default.createDirectory(at: redisFolder, withIntermediateDirectories: true)
+        let objects = try await options.objectStore(in: directory.appending(path: "seaweed"))
         let free = try await MiddlewareProcess.lastingPorts(4)
         let ports = ClusterNetwork.ServerPorts(store: free[0], redis: free[1], registry: free[2], relay: free[3])
         let network = options.hasNetwork ? try await ClusterNetwork(ports) : nil
-        let host = network?.hub ?? "127.0.0.1"
-        let redis = MiddlewareProcess(RedisServer.plan(directory: try folder("redis"), port: ports.redis, address: network?.hub))
-        let zooKeeper = MiddlewareProcess(
-            try ZooKeeperServer.plan(directory: try folder("zookeeper"), port: ports.registry, isOpen: network != nil))
+        let redis = MiddlewareProcess(RedisServer.plan(directory: redisFolder, port: ports.redis, address: network?.hub))
         let nats = options.relay == .nats ? MiddlewareProcess(NATSServer.plan(port: ports.relay, isOpen: network != nil)) : nil
-        var environment = [
-            "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)", "APUS_CLUSTER_REGISTRY": "zookeeper://\(host):\(ports.registry)/apus",
-            "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
-        ]
-        if nats != nil { environment["APUS_CLUSTER_RELAY"] = "nats://\(host):\(ports.relay)" }
-        var started = [redis, zooKeeper] + (nats.map { [$0] } ?? [])
+        var started: ClusterMiddleware?
         do {
-            for server in started.reversed() { try await server.start() }
-            let mariaDB = try await MariaDBServer(directory: try folder("mariadb"), port: ports.store, address: network?.hub)
-            started.append(mariaDB.process)
-            environment["APUS_CLUSTER_STORE"] = mariaDB.url()
-            let authority = options.isEncrypted ? try await CertificateAuthority(directory: try folder("certificates")) : nil
+            try await redis.start()
+            try await objects?.process.start()
+            try await nats?.start()
+            let servers =
+                if let shared = options.shared {
+                    try await shared.part()
+                } else {
+                    try await ClusterMiddleware.start(
+                        in: directory, storePort: ports.store, registryPort: ports.registry, address: network?.hub)
+                }
+            started = servers
+            let host = network?.hub ?? "127.0.0.1"
+            var environment = [
+                "APUS_CLUSTER_REDIS": "redis://\(host):\(ports.redis)",
+                "APUS_CLUSTER_SECRET": (0..<8).map { _ in String(UInt32.random(in: .min ... .max), radix: 16) }.joined(separator: "-"),
+            ]
+            environment.merge(servers.environment) { $1 }
+            environment.merge(objects?.settings ?? [:]) { $1 }
+            if nats != nil { environment["APUS_CLUSTER_RELAY"] = "nats://\(host):\(ports.relay)" }
+            let authority = try await options.authority(in: directory.appending(path: "certificates"))
             environment.merge(try await authority?.nodeSettings() ?? [:]) { $1 }
+            let nodes = try await makeNodes(options, directory: directory, network: network, environment: environment)
             return LocalCluster(
-                mariaDB: mariaDB, redis: redis, redisPort: ports.redis, zooKeeper: zooKeeper, nats: nats, authority: authority,
-                network: network, environment: environment,
-                nodes: try await makeNodes(options, directory: directory, network: network, environment: environment))
+                servers: servers, redis: redis, redisPort: ports.redis, nats: nats, objects: objects, authority: authority,
+                network: network,
+                environment: environment, nodes: nodes, shared: options.shared)
         } catch {
-            for process in started { await process.kill() }
+            if options.shared == nil { await started?.kill() }
+            for process in [redis, nats] { await process?.kill() }
+            await objects?.process.kill()
             await network?.end()
             throw error
         }
@@ -204,8 +234,23 @@ public actor LocalCluster {
 
     private func end() async {
         await killNodes()
-        for process in [zooKeeper, redis, mariaDB.process, nats] { await process?.kill() }
+        for process in [redis, nats] { await process?.kill() }
+        await objects?.process.kill()
+        if let shared {
+            // What is left of it is gone with the server.
+            try? await shared.takeBack(servers)
+        } else {
+            await servers.kill()
+        }
         await network?.end()
+    }
+}
+
+extension LocalCluster.Options {
+    fileprivate func authority(in directory: URL) async throws -> CertificateAuthority? {
+        guard isEncrypted else { return nil }
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        return try await CertificateAuthority(directory: directory)
     }
 }
 

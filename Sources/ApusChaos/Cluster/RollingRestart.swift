@@ -1,10 +1,13 @@
 import Foundation
 
 /// Restarts every node of a cluster with SIGTERM, one after the other, while clients write at a steady rate: an upgrade, as its users
-/// see it.
+/// see it. Clients come through one ``Entrance`` to all gateways.
 public enum RollingRestart {
     /// Nobody waits longer for a message, from `send` on, while nodes are restarted.
     public static let latenessMax = Duration.seconds(5)
+
+    /// Of the nodes. The drain has its default; access tokens end so soon that clients renew them all the time.
+    public static let settings = LocalCluster.Options.withoutLimits + ["--auth-access-token-seconds", "30"]
 
     /// - Parameters:
     ///   - rounds: how often each node is restarted.
@@ -16,16 +19,19 @@ public enum RollingRestart {
         progress: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws -> ContractTestReport {
         try await LocalCluster.with(cluster) { cluster in
-            guard let server = URL(string: "http://\(try await cluster.endpoints().http)") else {
-                throw ServerProcessError("the gateway has no address")
-            }
             var options = options
             options.faults = rounds * cluster.nodes.count
             options.messagesPerSecond = options.messagesPerSecond ?? 200
-            var report = try await ContractTest.run(options, against: Restarts(cluster: cluster, server: server), progress: progress)
-            let latest = max(report.delivery.calm.max, report.delivery.disturbed.max)
-            if latest > latenessMax / .milliseconds(1) { report.violations.append("a message took \(latest) ms from send to delivery") }
-            return report
+            var gateways: [String] = []
+            for node in cluster.nodes(of: "gateway") { gateways += [await node.process.endpoints?.gateway].compactMap(\.self) }
+            return try await Entrance.with(gateways) { [options] entrance in
+                guard let server = URL(string: "http://\(entrance)") else { throw ServerProcessError("the gateways have no address") }
+                var report = try await ContractTest.run(options, against: Restarts(cluster: cluster, server: server), progress: progress)
+                let latest = max(report.delivery.calm.max, report.delivery.disturbed.max)
+                if latest > latenessMax / .milliseconds(1) { report.violations.append("a message took \(latest) ms from send to delivery") }
+                for (error, count) in report.failedCalls { report.violations.append("\(count) HTTP calls failed: \(error)") }
+                return report
+            }
         }
     }
 

@@ -86,10 +86,11 @@ struct Cast: Sendable {
     func inviteAndLeave(_ options: ContractTest.Options, _ recorder: Recorder) async throws -> Int {
         let host = writers[0].participant.client
         var cycles = 0
-        while await !recorder.isOver(options), cycles < 50 {
-            try await insist { try await host.invite([guest.account], to: comingAndGoing) }
+        let cyclesMax = options.messagesPerSecond == nil ? 50 : 1_000
+        while await !recorder.isOver(options), cycles < cyclesMax {
+            try await insist(recorder) { try await host.invite([guest.account], to: comingAndGoing) }
             try await Task.sleep(for: .milliseconds(50))
-            try await insist {
+            try await insist(recorder) {
                 do {
                     try await guest.client.leave(comingAndGoing)
                 } catch let error as ApusError where error.code == .notMember {
@@ -157,11 +158,12 @@ struct Cast: Sendable {
     }
 
     /// Tries again while the server is away.
-    private func insist(_ call: () async throws -> Void) async throws {
+    private func insist(_ recorder: Recorder, _ call: () async throws -> Void) async throws {
         while true {
             do {
                 return try await call()
             } catch let error as ApusError where error.code.isRetryable || [.unreachable, .timedOut, .badAnswer].contains(error.code) {
+                await recorder.callFailed(error)
                 try await Task.sleep(for: .milliseconds(100))
             }
         }

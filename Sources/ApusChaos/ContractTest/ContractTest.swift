@@ -98,15 +98,23 @@ public struct ContractTest: Sendable {
         do {
             var faults: [Fault] = []
             var memberships = 0
-            try await withThrowingTaskGroup(of: Void.self) { group in
+            // What ends with an error ends the others.
+            try await withThrowingTaskGroup(of: Part.self) { group in
                 for writer in cast.writers {
-                    group.addTask { try await Writer(writer, cast: cast, options: options, recorder: recorder).run() }
+                    group.addTask {
+                        try await Writer(writer, cast: cast, options: options, recorder: recorder).run()
+                        return .written
+                    }
                 }
-                async let strikes = disturb()
-                async let cycles = cast.inviteAndLeave(options, recorder)
-                try await group.waitForAll()
-                faults = try await strikes
-                memberships = try await cycles
+                group.addTask { .disturbed(try await disturb()) }
+                group.addTask { .cameAndWent(try await cast.inviteAndLeave(options, recorder)) }
+                for try await part in group {
+                    switch part {
+                    case .written: break
+                    case .disturbed(let all): faults = all
+                    case .cameAndWent(let cycles): memberships = cycles
+                    }
+                }
             }
             try await waitForReaders(cast, try await cast.readLogs())
             await recorder.endTimings()
@@ -116,13 +124,18 @@ public struct ContractTest: Sendable {
             await cast.close()
             await observed
             return ContractTestReport(
-                options: options, history: history, faults: faults, timings: await recorder.timings, reconnects: await recorder.welcomes,
+                options: options, history: history, faults: faults, timings: await recorder.timings,
+                failedCalls: await recorder.failedCalls, reconnects: await recorder.welcomes,
                 duration: .now - began,
                 problems: problems(history, cast, memberships: memberships) + (await recordingProblems))
         } catch {
             await cast.close()
             throw error
         }
+    }
+
+    private enum Part: Sendable {
+        case written, disturbed([Fault]), cameAndWent(Int)
     }
 
     private func observe(_ cast: Cast) async {

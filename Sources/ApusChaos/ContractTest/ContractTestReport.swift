@@ -33,6 +33,8 @@ public struct ContractTestReport: Codable, Sendable {
     public var delivery: Latency
     /// The delivery that took longest.
     public var slowestDelivery: String?
+    /// Calls over HTTP that clients had to make again, by what they were told.
+    public var failedCalls: [String: Int]
     /// Kinds of faults that could not be made here, and why.
     public var leftOut: [String: String] = [:]
     /// Nodes that ended without being told to, by role and how they ended: one that lost its node number has to.
@@ -42,8 +44,8 @@ public struct ContractTestReport: Codable, Sendable {
     public var violations: [String]
 
     init(
-        options: ContractTest.Options, history: History, faults: [Fault], timings: Timings, reconnects: Int, duration: Duration,
-        problems: [String]
+        options: ContractTest.Options, history: History, faults: [Fault], timings: Timings, failedCalls: [String: Int], reconnects: Int,
+        duration: Duration, problems: [String]
     ) {
         seed = options.seed
         self.faults = Dictionary(grouping: faults, by: \.kind).mapValues { faults in
@@ -58,6 +60,7 @@ public struct ContractTestReport: Codable, Sendable {
         entries = history.logs.values.map(\.count).reduce(0, +)
         entriesSeen = history.observations.map(\.sights.count).reduce(0, +)
         self.reconnects = reconnects
+        self.failedCalls = failedCalls
         let (acknowledgement, delivery) = (timings.acknowledgementSummaries, timings.deliverySummaries)
         self.acknowledgement = Latency(calm: acknowledgement.calm, disturbed: acknowledgement.disturbed)
         self.delivery = Latency(calm: delivery.calm, disturbed: delivery.disturbed)
@@ -86,6 +89,7 @@ extension ContractTestReport: CustomStringConvertible {
             \((kinds + ended + missing).joined(separator: "\n"))
             \(acknowledged) acknowledgements, \(conflictsRefused) conflicts refused, \(reconnects) times a client came online
             \(entries) entries in \(conversations) conversations, seen \(entriesSeen) times by readers
+            \(failedCalls.values.reduce(0, +)) HTTP calls made again
             send to acknowledgement, undisturbed: \(acknowledgement.calm)
             send to acknowledgement, in and 5 s after faults: \(acknowledgement.disturbed)
             send to delivery, undisturbed: \(delivery.calm)

@@ -14,6 +14,7 @@ actor Recorder {
     /// Things that were done to the servers and repaired.
     private(set) var faults = 0
     private(set) var timings = Timings()
+    private(set) var failedCalls: [String: Int] = [:]
 
     private struct Waiter {
         var condition: @Sendable (isolated Recorder) -> Bool
@@ -79,6 +80,8 @@ actor Recorder {
         default: break
         }
     }
+
+    func callFailed(_ error: ApusError) { failedCalls["\(error.code.rawValue): \(error.message)", default: 0] += 1 }
 
     /// What comes from here on is not measured.
     func endTimings() { timings.end() }

@@ -57,6 +57,19 @@ public struct MariaDBServer: Sendable {
         "mysql://\(Self.user):\(Self.password)@\(address):\(port)/\(database)"
     }
 
+    /// Runs one statement.
+    /// - Throws: ``ServerProcessError`` with what the server says against it.
+    public func ask(_ statement: String) async throws {
+        let result = try await Command.run(
+            try MiddlewareProcess.locate("mariadb"),
+            [
+                "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--port=\(port)", "--user=\(Self.user)",
+                "--password=\(Self.password)",
+                "--execute=\(statement)",
+            ], timeout: .seconds(30))
+        guard result.exit == .code(0) else { throw ServerProcessError("MariaDB: \(result.errors)") }
+    }
+
     /// Starts one in a directory of its own, hands it over, kills it and removes the directory.
     public static func with<Result: Sendable>(
         syncsToDisk: Bool = true, arguments: [String] = [], isolation: isolated (any Actor)? = #isolation,

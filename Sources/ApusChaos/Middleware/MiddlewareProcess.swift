@@ -138,10 +138,10 @@ public actor MiddlewareProcess {
     }
 
     /// Whether somebody accepts connections there.
-    public static func accepts(port: Int) async -> Bool {
+    public static func accepts(host: String = "127.0.0.1", port: Int) async -> Bool {
         guard
             let channel = try? await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-                .connectTimeout(.seconds(1)).connect(host: "127.0.0.1", port: port).get()
+                .connectTimeout(.seconds(1)).connect(host: host, port: port).get()
         else { return false }
         try? await channel.close()
         return true

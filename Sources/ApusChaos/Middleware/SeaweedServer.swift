@@ -20,10 +20,32 @@ public struct SeaweedServer: Sendable {
         let directory = FileManager.default.temporaryDirectory.appending(path: "apus-seaweed-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
-        let ports = try await Ports()
-        return try await MiddlewareProcess.with(try plan(program: program, directory: directory, ports: ports)) { process in
-            try await body(SeaweedServer(process: process, endpoint: "http://127.0.0.1:\(ports.s3)", directory: directory))
+        let server = try await SeaweedServer(program: program, directory: directory)
+        do {
+            try await server.process.start()
+            let result = try await body(server)
+            await server.process.kill()
+            return result
+        } catch {
+            await server.process.kill()
+            throw error
         }
+    }
+
+    /// Not running yet, on free ports. Whoever makes one without ``with(program:isolation:_:)`` kills its process in the end.
+    public init(program: String = "weed", directory: URL) async throws {
+        let ports = try await Ports()
+        process = MiddlewareProcess(try Self.plan(program: program, directory: directory, ports: ports))
+        endpoint = "http://127.0.0.1:\(ports.s3)"
+        self.directory = directory
+    }
+
+    /// The settings of a node that keeps its media there.
+    public var settings: [String: String] {
+        [
+            "APUS_OBJECTS_STORE": "s3://\(Self.bucket)?endpoint=\(endpoint)", "APUS_OBJECTS_ACCESS_KEY": Self.accessKey,
+            "APUS_OBJECTS_SECRET_KEY": Self.secretKey,
+        ]
     }
 
     /// - Parameter directory: for its data and its keys; a server started on it again has what it had.

@@ -43,8 +43,7 @@ final class ChildProcess: Sendable {
         process.arguments = arguments
         process.environment = environment
         process.standardInput = FileHandle.nullDevice
-        let outputPipe = Pipe()
-        let errorPipe = Pipe()
+        let (outputPipe, errorPipe) = Spawning.alone { (Pipe(), Pipe()) }
         process.standardOutput = outputPipe
         process.standardError = errorPipe
         process.terminationHandler = { process in
@@ -63,7 +62,7 @@ final class ChildProcess: Sendable {
         drained = outputEnd.and(errorEnd).map { _ in }
         outputEnd.whenComplete { _ in firstLine.fail(ServerProcessError("standard output ended before the first line")) }
         do {
-            try process.run()
+            try Spawning.alone { try process.run() }
         } catch {
             // With nobody to write to them the pipes end by themselves.
             exit.fail(error)
@@ -104,12 +103,12 @@ final class ChildProcess: Sendable {
         watchdog.executableURL = URL(filePath: "/bin/sh")
         // A line says that the child has ended; the end of the pipe without one says that this process has.
         watchdog.arguments = ["-c", "read -r done || kill -9 \(id)"]
-        let lifeline = Pipe()
+        let lifeline = Spawning.alone { Pipe() }
         watchdog.standardInput = lifeline
         watchdog.standardOutput = FileHandle.nullDevice
         watchdog.standardError = FileHandle.nullDevice
         do {
-            try watchdog.run()
+            try Spawning.alone { try watchdog.run() }
         } catch {
             _ = Foundation.kill(id, SIGKILL)
             throw error

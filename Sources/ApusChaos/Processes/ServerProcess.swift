@@ -79,6 +79,8 @@ public actor ServerProcess {
         case stopped
         case starting(ChildProcess)
         case running(ChildProcess)
+        /// It was told to end.
+        case ending(ChildProcess)
     }
 
     /// What `apus serve` ends with when an address is taken (`EX_UNAVAILABLE`).
@@ -169,6 +171,7 @@ public actor ServerProcess {
     /// `kill -9`; returns when the process is gone. Does nothing when it is stopped.
     public func kill() async {
         guard let child = current else { return }
+        state = .ending(child)
         child.send(signal: SIGKILL)
         _ = try? await child.exit.get()
         stopped(child)
@@ -178,6 +181,7 @@ public actor ServerProcess {
     /// - Throws: ``ServerProcessError`` when it does not end in time or not with 0.
     public func terminate() async throws {
         guard let child = current else { throw ServerProcessError("the server is not running") }
+        state = .ending(child)
         child.send(signal: SIGTERM)
         do {
             let exit = try await child.exit.get(by: .now + options.timeout)
@@ -219,7 +223,7 @@ public actor ServerProcess {
     private var current: ChildProcess? {
         switch state {
         case .stopped: nil
-        case .starting(let child), .running(let child): child
+        case .starting(let child), .running(let child), .ending(let child): child
         }
     }
 

@@ -39,7 +39,8 @@ public struct Balancer: Sendable {
     /// node (consistent hashing with bounded loads).
     public static let loadBound = 1.25
 
-    public let policy: BalancingPolicy
+    /// May change between two choices.
+    public var policy: BalancingPolicy
     /// How much each node is owed, for the round robin.
     private var credits: [NodeID: Int] = [:]
 

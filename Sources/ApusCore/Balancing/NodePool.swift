@@ -29,6 +29,9 @@ public final class NodePool: Sendable {
     /// - Parameter nodes: all live nodes, of any role.
     public func update(_ nodes: [NodeInfo]) { shared.withLockedValue { $0.state.update(nodes) } }
 
+    /// For calls that begin from here on.
+    public func choose(by policy: BalancingPolicy) { shared.withLockedValue { $0.state.choose(by: policy) } }
+
     /// The live nodes of the role, by number.
     public var nodes: [NodeInfo] { shared.withLockedValue { $0.state.nodes } }
 
@@ -107,6 +110,8 @@ public struct NodePoolState: Sendable {
     }
 
     public var nodes: [NodeInfo] { members.map(\.info) }
+
+    public mutating func choose(by policy: BalancingPolicy) { balancer.policy = policy }
 
     public func phase(of node: NodeID, at now: ContinuousClock.Instant) -> CircuitBreaker.Phase? {
         members.first { $0.info.id == node }?.breaker.phase(at: now)

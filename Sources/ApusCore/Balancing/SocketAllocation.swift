@@ -20,6 +20,8 @@ public struct SocketAllocation: Sendable {
 
     public init(policy: BalancingPolicy) { balancer = Balancer(policy) }
 
+    public mutating func choose(by policy: BalancingPolicy) { balancer.policy = policy }
+
     /// - Parameter nodes: all live nodes, of any role.
     public mutating func update(_ nodes: [NodeInfo], at now: ContinuousClock.Instant) {
         members =

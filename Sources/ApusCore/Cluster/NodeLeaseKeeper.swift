@@ -56,25 +56,30 @@ public struct NodeLeaseKeeper: Service {
     private func renewUntilCancelled() async throws -> (any Error)? {
         var lease = lease
         var holdsUntil = holdsUntil
+        // Often enough that one try which hangs until its deadline leaves time for another one.
+        var pause = duration / 6
         while true {
             do {
-                try await Task.sleep(for: duration / 3)
+                try await Task.sleep(for: pause)
             } catch {
                 return nil
             }
+            let asked = ContinuousClock.now
             do {
-                let asked = ContinuousClock.now
                 let bound = ids.bound(after: Self.idsAhead(duration))
                 lease = try await store.renew(lease, for: duration, idsThrough: bound)
                 ids.reserve(through: bound)
                 holdsUntil = asked + duration
+                pause = duration / 6
             } catch let error as ApusError where error.code == .conflict {
                 logger.critical("the node number is another node's now; this process ends", metadata: ["node": "\(node)"])
                 return error
             } catch {
                 if Task.isCancelled { return nil }
-                // The next try comes in a third of the duration; without time for one more the number may be gone by then.
-                guard ContinuousClock.now + duration / 3 < holdsUntil else {
+                pause = duration / 15
+                let now = ContinuousClock.now
+                // Without time for one more that takes as long, the number may be gone by its end.
+                guard now + pause + (now - asked) < holdsUntil else {
                     logger.critical(
                         "the node number could not be renewed in time; this process ends",
                         metadata: ["node": "\(node)", "error": "\(error)"])

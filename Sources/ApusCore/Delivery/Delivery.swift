@@ -49,6 +49,8 @@ public final class Delivery: Sendable {
     private let clock: any WallClock
     public let rules: SendRules
     private let limits: Limits
+    /// ``Limits/pageEntriesMax``, from the next page on.
+    public let pageEntriesMax: LiveSetting<Int>
 
     public init(
         sequencer: Sequencer, log: any EntryLog, conversations: any ConversationStore, scheduler: Scheduler, marks: MarkBuffer,
@@ -63,6 +65,7 @@ public final class Delivery: Sendable {
         self.clock = clock
         self.rules = rules
         self.limits = limits
+        pageEntriesMax = LiveSetting(limits.pageEntriesMax)
     }
 
     // MARK: Writing
@@ -132,7 +135,8 @@ public final class Delivery: Sendable {
     public func page(of conversation: ConversationID, for account: AccountID, from: Seq, limit: Int) async throws -> PageResult {
         guard from >= 1 else { throw ApusError(.invalidArgument, "from begins with 1") }
         guard let visibility = try await conversations.visibility(of: account, in: conversation) else { throw Self.notMember }
-        let limit = limit > 0 ? min(limit, limits.pageEntriesMax) : limits.pageEntriesMax
+        let pageMax = pageEntriesMax.value
+        let limit = limit > 0 ? min(limit, pageMax) : pageMax
         let logHead = try await log.head(of: conversation)
         let head = visibility.head(of: logHead)
         guard from <= head else {

@@ -31,6 +31,8 @@ public struct AuthConfiguration: Sendable {
 
 /// The authorization centre: accounts, logins, tokens, devices.
 public struct AuthRole: HTTPRole {
+    /// For logins from here on.
+    public let devicePolicy: LiveSetting<DevicePolicy>
     let configuration: AuthConfiguration
     let logins: Logins
     let clients: OAuthClients
@@ -55,11 +57,12 @@ public struct AuthRole: HTTPRole {
         self.routes = routes
         self.keys = keys
         self.verifier = verifier
+        devicePolicy = LiveSetting(configuration.devicePolicy)
         clients = OAuthClients(configuration.clients)
         issuer = TokenIssuer(keys: keys, clock: clock, lifetime: configuration.accessTokenLifetime)
         logins = Logins(
             accounts: accounts, devices: devices, routes: routes, sessions: sessions, arbiter: arbiter, hasher: hasher,
-            deviceCheck: deviceCheck, policy: configuration.devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
+            deviceCheck: deviceCheck, policy: devicePolicy, refreshTokenLifetime: configuration.refreshTokenLifetime,
             refreshGrace: configuration.refreshGrace, ids: ids, clock: clock,
             logger: logger)
     }

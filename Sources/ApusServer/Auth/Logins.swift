@@ -31,7 +31,7 @@ struct Logins: Sendable {
     let arbiter: any LoginArbiter
     let hasher: any PasswordHasher
     let deviceCheck: DeviceCheck?
-    let policy: DevicePolicy
+    let policy: LiveSetting<DevicePolicy>
     let refreshTokenLifetime: Duration
     let refreshGrace: Duration
     let ids: IDGenerator
@@ -65,7 +65,7 @@ struct Logins: Sendable {
             let present = try await devices.devices(of: known.id)
             let connected = Set(try await routes.routes(of: known.id).map(\.device))
             let login = DevicePolicy.Login(platform: platform, replaces: request.replaces)
-            guard case .accept(let ending) = policy.decide(login, devices: present, connected: connected) else {
+            guard case .accept(let ending) = policy.value.decide(login, devices: present, connected: connected) else {
                 throw ApusError(.loginRefused, "another device of this account is connected")
             }
             let now = clock.now

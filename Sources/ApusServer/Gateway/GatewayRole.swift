@@ -9,6 +9,9 @@ import ServiceLifecycle
 ///
 /// It has no state but counters: any number of gateways stand side by side.
 public struct GatewayRole: Service {
+    /// What is let through, from the next request on.
+    public let limits: LiveSetting<GatewayLimits>
+
     private let http: HTTPService
 
     /// - Parameters:
@@ -20,19 +23,24 @@ public struct GatewayRole: Service {
         configuration: GatewayConfiguration, upstreams: UpstreamClient, verifier: any TokenVerifier, limiter: any RateLimiter,
         fallback: (any RateLimiter)?, readiness: Readiness, certificate: TLSCertificate? = nil, logger: Logger
     ) {
+        limits = LiveSetting(configuration.limits)
         let own = HTTPRoutes(verifier: verifier)
         HealthRole(readiness: readiness).addRoutes(to: own)
         own.complete()
         let responder = GatewayResponder(
             configuration: configuration, table: .api, upstreams: upstreams, verifier: verifier,
-            limits: RequestLimits(limits: configuration.limits, limiter: limiter, fallback: fallback, logger: logger),
+            limits: RequestLimits(limits: limits, limiter: limiter, fallback: fallback, logger: logger),
             own: own.router.buildResponder())
         http = HTTPService(
-            configuration: configuration.http, responder: responder, encryption: certificate.map { .clients($0) } ?? .none, logger: logger)
+            configuration: configuration.http, responder: responder, readiness: readiness,
+            encryption: certificate.map { .clients($0) } ?? .none, logger: logger)
     }
 
     /// Where it listens, once it does.
     public var address: BoundAddress { http.address }
+
+    /// As ``HTTPService/corsOrigins``.
+    public var corsOrigins: LiveSetting<[String]> { http.corsOrigins }
 
     /// Listens until shutdown, and then finishes the requests that are under way.
     public func run() async throws { try await http.run() }

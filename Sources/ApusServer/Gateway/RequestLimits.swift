@@ -41,7 +41,7 @@ struct RequestLimits: Sendable {
         case requestBy(AccessGrant.Subject)
     }
 
-    let limits: GatewayLimits
+    let limits: LiveSetting<GatewayLimits>
     let limiter: any RateLimiter
     /// Asked when the shared state of `limiter` cannot be reached: a limit per gateway is better than none, and than no service.
     let fallback: (any RateLimiter)?
@@ -76,6 +76,7 @@ struct RequestLimits: Sendable {
             guard let whom, let limit else { return nil }
             return ("\(kind):\(whom)", limit)
         }
+        let limits = limits.value
         return switch bucket {
         case .login(let address): pair("login", address?.customer.description, limits.loginPerAddress)
         case .loginTo(let account): pair("login-to", account, limits.loginPerAccount)

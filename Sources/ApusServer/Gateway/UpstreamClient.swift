@@ -81,6 +81,11 @@ public final class UpstreamClient: Service {
         }
     }
 
+    /// For requests that begin from here on.
+    public func choose(by policy: BalancingPolicy) {
+        for pool in pools.values { pool.choose(by: policy) }
+    }
+
     /// The nodes of a role that it knows and how they are; nil for a role that it does not call.
     public func pool(_ role: Role) -> NodePool? { pools[role] }
 

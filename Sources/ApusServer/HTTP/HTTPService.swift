@@ -12,6 +12,9 @@ public struct HTTPService: Service {
     /// Where it listens, once it does.
     public let address = BoundAddress()
 
+    /// ``HTTPConfiguration/corsOrigins``, from the next request on.
+    public let corsOrigins: LiveSetting<[String]>
+
     private let configuration: HTTPConfiguration
     private let responder: CallbackResponder<APIContext>
     private let encryption: HTTPEncryption
@@ -29,15 +32,17 @@ public struct HTTPService: Service {
         self.init(
             configuration: configuration,
             responder: DeadlineResponder(timeout: configuration.requestTimeout, next: routes.router.buildResponder()),
-            encryption: encryption, logger: logger)
+            readiness: readiness, encryption: encryption, logger: logger)
     }
 
     /// - Parameter responder: answers what is left of a request after the parts that all listeners share: its id and its client's
     ///   address, the log line, cross-origin rules, problem documents.
     init(
-        configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, encryption: HTTPEncryption = .none, logger: Logger
+        configuration: HTTPConfiguration, responder: some HTTPResponder<APIContext>, readiness: Readiness,
+        encryption: HTTPEncryption = .none, logger: Logger
     ) {
         self.configuration = configuration
+        corsOrigins = LiveSetting(configuration.corsOrigins)
         self.encryption = encryption
         self.logger = logger
         // From the outside in.
@@ -46,8 +51,9 @@ public struct HTTPService: Service {
             RequestPreparation(
                 bodyBytesMax: configuration.bodyBytesMax, trust: encryption.trust(configuration.trustedProxies),
                 isEncrypted: encryption.isForClients))
+        middlewares.add(Farewell(readiness: readiness))
         middlewares.add(AccessLog())
-        middlewares.add(CrossOrigin(origins: configuration.corsOrigins))
+        middlewares.add(CrossOrigin(origins: corsOrigins))
         middlewares.add(ProblemMiddleware())
         let chain = middlewares.constructResponder(finalResponder: responder)
         self.responder = CallbackResponder { try await chain.respond(to: $0, context: $1) }
@@ -91,23 +97,6 @@ public struct HTTPService: Service {
         guard let makeHandler = encryption.makeHandler else { return .http1(configuration: limits) }
         return HTTPServerBuilder { responder in
             TLSChildChannel(base: HTTP1Channel(responder: responder, configuration: limits), makeHandler: makeHandler)
-        }
-    }
-}
-
-/// `/healthz`: the process is alive. `/readyz`: it wants traffic.
-struct HealthRole: HTTPRole {
-    private struct Report: Encodable {
-        var status: String
-    }
-
-    let readiness: Readiness
-
-    func addRoutes(to routes: HTTPRoutes) {
-        routes.on(.get, HTTPPath.health, for: .anybody) { _, _ in try Response.json(Report(status: "alive")) }
-        routes.on(.get, HTTPPath.readiness, for: .anybody) { _, _ in
-            let state = readiness.state
-            return try Response.json(Report(status: state.rawValue), status: state == .ready ? .ok : .serviceUnavailable)
         }
     }
 }

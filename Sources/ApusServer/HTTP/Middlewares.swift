@@ -50,6 +50,18 @@ struct RequestPreparation: RouterMiddleware {
     }
 }
 
+/// Asks clients that keep their connection to make the next one elsewhere while this process leaves: otherwise it would close the
+/// connection when it ends, perhaps at the moment of their next request, which is lost then.
+struct Farewell: RouterMiddleware {
+    let readiness: Readiness
+
+    func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
+        var response = try await next(request, context)
+        if readiness.state == .draining { response.headers[.connection] = "close" }
+        return response
+    }
+}
+
 /// One line per request, without query, headers and bodies: those may hold names, tokens and messages.
 struct AccessLog: RouterMiddleware {
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
@@ -69,10 +81,11 @@ struct AccessLog: RouterMiddleware {
 
 /// Lets browsers of the configured origins call the API (Fetch standard, CORS protocol).
 struct CrossOrigin: RouterMiddleware {
-    let origins: [String]
+    let origins: LiveSetting<[String]>
 
     func handle(_ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response) async throws -> Response {
         guard let origin = request.headers[.origin] else { return try await next(request, context) }
+        let origins = origins.value
         let isPreflight = request.method == .options && request.headers[.accessControlRequestMethod] != nil
         var response = isPreflight ? Response.noContent : try await next(request, context)
         if !origins.contains("*") { response.headers[.vary] = "Origin" }

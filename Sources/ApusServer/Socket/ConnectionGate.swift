@@ -25,23 +25,27 @@ final class ConnectionGate: Sendable {
         var connections = 0
         var handshakes: [AddressKey: Int] = [:]
         var isOpen = true
+        var limits: Limits
     }
 
-    private let connectionsMax: Int
-    private let handshakesPerAddressMax: Int
-    private let state = NIOLockedValueBox(State())
-
-    init(connectionsMax: Int, handshakesPerAddressMax: Int) {
-        self.connectionsMax = connectionsMax
-        self.handshakesPerAddressMax = handshakesPerAddressMax
+    struct Limits: Sendable, Hashable {
+        var connectionsMax: Int
+        var handshakesPerAddressMax: Int
     }
+
+    private let state: NIOLockedValueBox<State>
+
+    init(_ limits: Limits) { state = NIOLockedValueBox(State(limits: limits)) }
+
+    /// For connections from here on; nobody who is in is sent away.
+    func set(_ limits: Limits) { state.withLockedValue { $0.limits = limits } }
 
     /// Whether one more connection may come in. Pair with ``connectionEnded()`` and ``handshakeEnded(_:)``.
     func admit(_ address: AddressKey?) -> Bool {
         state.withLockedValue { state in
-            guard state.isOpen, state.connections < connectionsMax else { return false }
+            guard state.isOpen, state.connections < state.limits.connectionsMax else { return false }
             if let address {
-                guard state.handshakes[address, default: 0] < handshakesPerAddressMax else { return false }
+                guard state.handshakes[address, default: 0] < state.limits.handshakesPerAddressMax else { return false }
                 state.handshakes[address, default: 0] += 1
             }
             state.connections += 1

@@ -28,4 +28,8 @@ public struct SocketConfiguration: Sendable {
         self.webSocket = webSocket
         self.tcp = tcp
     }
+
+    var gateLimits: ConnectionGate.Limits {
+        .init(connectionsMax: connectionsMax, handshakesPerAddressMax: handshakesPerAddressMax)
+    }
 }

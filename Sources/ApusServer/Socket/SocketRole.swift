@@ -39,13 +39,16 @@ public final class SocketRole: Service {
         self.ids = ids
         self.clock = clock
         self.group = group
-        gate = ConnectionGate(
-            connectionsMax: configuration.connectionsMax, handshakesPerAddressMax: configuration.handshakesPerAddressMax)
+        gate = ConnectionGate(configuration.gateLimits)
         self.logger = logger
     }
 
     /// Connections now, those that have not logged in yet among them.
     public var connectionCount: Int { gate.connectionCount }
+
+    /// Bounds the connections that come from here on by ``SocketConfiguration/connectionsMax`` and
+    /// ``SocketConfiguration/handshakesPerAddressMax`` of this configuration.
+    public func limitConnections(by configuration: SocketConfiguration) { gate.set(configuration.gateLimits) }
 
     public func run() async throws {
         let loops = try await makeHubs()

@@ -29,6 +29,9 @@ public final class BalancedSocketDirectory: SocketDirectory, Service {
         }
     }
 
+    /// For clients that ask from here on.
+    public func choose(by policy: BalancingPolicy) { shared.withLockedValue { $0.allocation.choose(by: policy) } }
+
     /// - Parameter requestedHost: has no part in it: nodes register under the address that clients can reach.
     public func socketNode(for account: AccountID, requestedHost: String?, avoiding avoided: String?) async throws -> SocketNode {
         let node = shared.withLockedValue { $0.allocation.allocate(for: account, avoiding: avoided, at: .now, using: &$0.random) }

@@ -21,6 +21,9 @@ struct ChaosCommand: AsyncParsableCommand {
     @Option(help: "The longest pause of a node, and the longest time for which one is cut off.")
     var pauseSecondsMax = 20
 
+    @Option(help: "The longest time between kill -9 and the start.")
+    var downSecondsMax = 5
+
     @Flag(inversion: .prefixedNo, help: "Cut nodes off, where that is possible: in a network namespace of this command, which needs root.")
     var network = true
 
@@ -45,10 +48,11 @@ struct ChaosCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (1...10_000).contains(faults), (1...16).contains(each), (1...600).contains(pauseSecondsMax),
+            (0...60).contains(downSecondsMax),
             (1...1_000).contains(rolling ?? 1), (1...10_000).contains(rate)
         else {
             throw ValidationError(
-                "1 to 10,000 faults, to 16 processes of a role, to 600 seconds of pause, to 1,000 rolling restarts, to 10,000 messages per second"
+                "1 to 10,000 faults, to 16 processes of a role, to 600 seconds of pause, 0 to 60 of being down, to 1,000 rolling restarts, to 10,000 messages per second"
             )
         }
     }
@@ -63,7 +67,7 @@ struct ChaosCommand: AsyncParsableCommand {
         cluster.hasNetwork = network && NetworkNamespace.isEntered
         cluster.relay = nats ? .nats : .peer
         cluster.isEncrypted = encrypted
-        let durations = ClusterChaos.Durations(pause: 1_000...(1_000 * pauseSecondsMax))
+        let durations = ClusterChaos.Durations(pause: 1_000...(1_000 * pauseSecondsMax), down: 0...(1_000 * downSecondsMax))
         try await options.run(faults: faults) { [cluster] options, progress in
             try await ClusterChaos.run(options, cluster: cluster, durations: durations, progress: progress)
         }
@@ -75,7 +79,7 @@ struct ChaosCommand: AsyncParsableCommand {
 
     private func restart(rounds: Int) async throws {
         // With the default drain: what is shown is what an operator gets.
-        let cluster = try LocalCluster.Options(nodes: nodes, settings: LocalCluster.Options.withoutLimits)
+        let cluster = try LocalCluster.Options(nodes: nodes, settings: RollingRestart.settings)
         try await options.run(faults: rounds) { options, progress in
             var options = options
             options.messagesPerSecond = rate

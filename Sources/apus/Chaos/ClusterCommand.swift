@@ -5,11 +5,11 @@ import Foundation
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster",
-        abstract: "Run a small cluster on this machine: MariaDB, Redis, ZooKeeper and some processes of each role.",
+        abstract: "Run a small cluster on this machine: MariaDB, Redis, ZooKeeper, SeaweedFS and some processes of each role.",
         discussion: """
             For trying Apus out and for tests: everything listens on loopback, and ends with this command. Needs the programs mariadbd, \
-            redis-server and java with ZooKeeper, and a build with the trait Cluster (`make cluster` sees to both). Prints one line of \
-            JSON with the one address to use, and the processes. Settings of the nodes follow after `--`: \
+            redis-server and java with ZooKeeper, for an object store weed (SeaweedFS), and a build with the trait Cluster (`make cluster` sees \
+            to all). Prints one line of JSON with the one address to use, and the processes. Settings of the nodes follow after `--`: \
             `apus cluster -- --log-level debug --limits-registrations-per-address 0`.
             """)
 
@@ -55,9 +55,12 @@ struct ClusterCommand: AsyncParsableCommand {
         var nodes = Dictionary(uniqueKeysWithValues: roles.map { ($0, each) })
         nodes["socket"] = socketNodes ?? each
         let usual = [("--auth-password-cost", "15"), ("--log-level", "info")].filter { !settings.contains($0.0) }
-        let options = try LocalCluster.Options(
+        var options = try LocalCluster.Options(
             nodes: nodes, settings: usual.flatMap { [$0.0, $0.1] } + settings, gateway: gateway, directory: directory.absoluteURL)
-        StandardError.write("starting MariaDB, Redis, ZooKeeper and \(nodes.values.reduce(0, +)) nodes\n")
+        options.weed = try? MiddlewareProcess.locate("weed").path
+        let others = options.weed == nil ? "" : ", SeaweedFS"
+        if options.weed == nil { StandardError.write("the program weed (SeaweedFS) is not installed: this cluster has no object store\n") }
+        StandardError.write("starting MariaDB, Redis, ZooKeeper\(others) and \(nodes.values.reduce(0, +)) nodes\n")
         try await LocalCluster.with(options) { cluster in
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

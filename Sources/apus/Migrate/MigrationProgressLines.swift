@@ -2,7 +2,7 @@
 import ApusBackends
 import NIOConcurrencyHelpers
 
-/// Progress on standard error: a line each second, and one at the end of each table that took longer.
+/// Progress on standard error: a line each second.
 final class MigrationProgressLines: Sendable {
     private struct State {
         var step: DataMigration.Progress?
@@ -26,7 +26,8 @@ final class MigrationProgressLines: Sendable {
             state.shownAt = now
             let seconds = max(0.001, Double((now - state.startedAt) / .milliseconds(1)) / 1_000)
             let rate = Int(Double(progress.rows - state.rowsBefore) / seconds)
-            return "\(progress.step.rawValue) \(progress.table): \(progress.rows) of \(progress.total) rows, \(rate)/s"
+            let line = "\(progress.step.rawValue) \(progress.table): \(progress.rows) of \(progress.total) rows"
+            return rate > 0 ? "\(line), \(rate)/s" : line
         }
         if let line { Output.note(line) }
     }

@@ -10,10 +10,10 @@ func serve(_ configuration: ServerConfiguration) async throws {
     let threads = configuration.threads > 0 ? configuration.threads : System.coreCount
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: threads)
     do {
-        let node = try await Node(configuration, loops: loops)
+        // The one that takes signals, from here on: none is lost between waiting and working.
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: node.services.map { ServiceGroupConfiguration.ServiceConfiguration(service: $0) },
+                services: [.init(service: NodeProcess(configuration, loops: loops), successTerminationBehavior: .gracefullyShutdownGroup)],
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Logger(label: "apus.lifecycle")))
         try await group.run()

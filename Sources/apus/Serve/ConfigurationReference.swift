@@ -9,7 +9,7 @@ extension ConfigurationKey {
         let value = defaultText.isEmpty ? "none" : defaultText
         return """
               --\(flag) \(placeholder)  (or \(environment); in a file \(name))
-                  \(meaning)
+                  \(meaning)\(isLive ? " May change while the server runs." : "")
                   Permitted: \(permitted). Default: \(value).
 
             """
@@ -27,6 +27,6 @@ extension ConfigurationKey {
 
     private var markdownRow: String {
         let value = defaultText.isEmpty ? "" : "`\(defaultText)`"
-        return "| `\(name)` | `--\(flag)` | `\(environment)` | \(value) | \(permitted) | \(meaning) |\n"
+        return "| `\(name)` | `--\(flag)` | `\(environment)` | \(value) | \(permitted) | \(meaning)\(isLive ? " *Live.*" : "") |\n"
     }
 }

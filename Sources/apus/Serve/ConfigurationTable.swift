@@ -1,9 +1,11 @@
+import ApusBackends
 import ApusCore
 import ApusServer
 
 extension ConfigurationKey {
     /// Every setting there is. `apus serve --help` and the table of Docs/operations.md are made from this.
-    static let table: [ConfigurationKey] = listeners + encryption + socket + people + cluster + betweenNodes + limits + operation
+    static let table: [ConfigurationKey] =
+        listeners + encryption + socket + people + cluster + betweenNodes + limits + objects + operation
 
     private static let listeners: [ConfigurationKey] = [
         .text(
@@ -35,7 +37,7 @@ extension ConfigurationKey {
         .list(
             "http.cors-origins", \.http.corsOrigins, placeholder: "ORIGIN,…", permitted: "origins like https://chat.example, or *",
             "Web pages that may call the HTTP API from a browser."
-        ) { $0 == "*" || URLCheck.isOrigin($0) ? $0 : nil },
+        ) { $0 == "*" || URLCheck.isOrigin($0) ? $0 : nil }.live(),
     ]
 
     private static let socket: [ConfigurationKey] = [
@@ -113,9 +115,14 @@ extension ConfigurationKey {
             "cluster.secret", \.cluster.secret, placeholder: "TEXT", permitted: "32 characters or more", isSecret: true,
             "By it the nodes of a cluster know each other; the same on all of them. Not for the command line, which other users can read."
         ) { $0.isEmpty || $0.count >= ServerConfiguration.clusterSecretCharactersMin },
-        .choice("cluster.socket-policy", \.cluster.socketPolicy, "How a client's socket node is chosen among the live ones."),
+        .text(
+            "cluster.configuration", \.cluster.configuration, placeholder: "NAME",
+            permitted: "letters, digits and any of -_:., or empty",
+            "The document beside the registry whose live settings change the node while it runs; empty: none."
+        ) { $0.isEmpty || (try? DocumentName.check($0)) != nil },
+        .choice("cluster.socket-policy", \.cluster.socketPolicy, "How a client's socket node is chosen among the live ones.").live(),
         .address("gateway.listen", flag: "gateway", \.gateway.listen, "Where the gateway listens, in a process that has this role."),
-        .choice("gateway.policy", \.gateway.policy, "How the gateway chooses among the nodes of a role."),
+        .choice("gateway.policy", \.gateway.policy, "How the gateway chooses among the nodes of a role.").live(),
         .address("peer.listen", flag: "peer", \.peer.listen, "Where a socket node of a cluster takes what others hand over."),
         .text(
             "peer.advertise", \.peer.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
@@ -123,7 +130,9 @@ extension ConfigurationKey {
         ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
     ]
 
-    private static let limits: [ConfigurationKey] = [
+    private static let limits: [ConfigurationKey] = rateLimits.map { $0.live() }
+
+    private static let rateLimits: [ConfigurationKey] = [
         .integer(
             "limits.logins-per-address", \.limits.loginsPerAddress, 0...10_000_000, unit: "per minute",
             "Attempts to log in from one address that the gateway lets through; 0: any number."),

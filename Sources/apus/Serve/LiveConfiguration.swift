@@ -40,6 +40,7 @@ struct LiveConfiguration: Sendable {
                 continue
             }
         }
+        if problems.isEmpty { problems = next.contradictions }
         guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
         current = next
     }

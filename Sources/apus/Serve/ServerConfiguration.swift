@@ -77,6 +77,8 @@ struct ServerConfiguration: Sendable, Equatable {
         var redis = ""
         var registry = ""
         var secret = ""
+        /// The document of live settings; empty: none.
+        var configuration = "apus.yaml"
         var socketPolicy = BalancingPolicy.leastConnections
         var relay = Self.peerRelay
         // Of TLS between nodes. All three files or none.
@@ -98,7 +100,15 @@ struct ServerConfiguration: Sendable, Equatable {
         var requestsPerAddress = 6_000
     }
 
+    /// Where media are kept.
+    struct ObjectSettings: Sendable, Equatable {
+        var store = ""
+        var accessKey = ""
+        var secretKey = ""
+    }
+
     var limits = LimitsSettings()
+    var objects = ObjectSettings()
     var roles = [RoleName.all]
     var gateway = GatewaySettings()
     var peer = PeerSettings()
@@ -153,6 +163,9 @@ extension ServerConfiguration {
             problems.append(
                 "roles: one process without a cluster runs all roles; to run some of them set cluster.store, cluster.redis and "
                     + "cluster.registry")
+        }
+        if !objects.store.isEmpty, objects.accessKey.isEmpty || objects.secretKey.isEmpty {
+            problems.append("objects.store needs objects.access-key and objects.secret-key")
         }
         return problems
     }

@@ -1,22 +1,36 @@
+import ApusCore
 import ApusProtocol
 import Foundation
 import Logging
 
 /// Writes log lines to standard error, each with one `write`, so that lines of several threads do not mix.
 struct ServerLogHandler: LogHandler {
-    var logLevel: Logger.Level
+    /// Of all loggers that have none of their own, from the next line on.
+    static let processLevel = LiveSetting(Logger.Level.info)
+
     var metadata: Logger.Metadata = [:]
 
+    private let level: LiveSetting<Logger.Level>
+    /// Somebody set it for one logger.
+    private var ownLevel: Logger.Level?
     private let label: String
     private let format: LogFormat
     private let write: @Sendable (String) -> Void
 
     /// - Parameter write: gets a line with its line feed.
-    init(label: String, level: Logger.Level, format: LogFormat, write: @escaping @Sendable (String) -> Void = StandardError.write) {
+    init(
+        label: String, level: LiveSetting<Logger.Level>, format: LogFormat,
+        write: @escaping @Sendable (String) -> Void = StandardError.write
+    ) {
         self.label = label
-        self.logLevel = level
+        self.level = level
         self.format = format
         self.write = write
+    }
+
+    var logLevel: Logger.Level {
+        get { ownLevel ?? level.value }
+        set { ownLevel = newValue }
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -35,8 +49,9 @@ struct ServerLogHandler: LogHandler {
 
     /// Makes this the handler of every logger of the process. To be called once.
     static func bootstrap(_ configuration: ServerConfiguration.LogSettings) {
+        processLevel.set(configuration.level)
         LoggingSystem.bootstrap { label in
-            ServerLogHandler(label: label, level: configuration.level, format: configuration.format)
+            ServerLogHandler(label: label, level: processLevel, format: configuration.format)
         }
     }
 }

@@ -25,29 +25,53 @@ extension MySQLTests {
             }
         }
 
-        @Test("everything is there afterwards and equal, in both parts of the log, and the source's files are as they were")
-        func everything() async throws {
+        enum End: CaseIterable { case stopped, killed }
+
+        @Test(
+            "everything is there afterwards and equal, in both parts of the log, and the source's files are as they were",
+            arguments: End.allCases)
+        func everything(end: End) async throws {
             try await Self.withNodeAndDatabase { node, configuration in
-                let file = SQLiteDatabase.file(in: node.directory)
-                let before = try Data(contentsOf: URL(filePath: file))
-                let parts = try MigrationSource(directory: node.directory).read { source in
+                // A server that was killed leaves a write-ahead log, which is a part of the data.
+                let directory = end == .killed ? try await Self.copyOfRunning(node) : node.directory
+                let parts = try MigrationSource(directory: directory).read { source in
                     try ["entry", "entry_log l JOIN conversation c ON c.id = l.conversation WHERE l.seq > c.head"].map {
                         try source.session.row("SELECT COUNT(*) FROM \($0)")?.integer(0) ?? 0
                     }
                 }
                 #expect(parts.allSatisfy { $0 > 0 }, "the fixture has to have entries in both")
+                let before = try Self.contents(of: directory)
+                #expect((before["apus.sqlite-wal"]?.isEmpty == false) == (end == .killed))
 
-                let report = try await DataMigration(from: node.directory, to: configuration).run()
+                let report = try await DataMigration(from: directory, to: configuration).run()
                 #expect(report.isEqual && report.isFinished)
                 #expect(report.tables.map(\.name) == MigrationTable.all.map(\.name))
                 #expect(report.tables.allSatisfy { $0.targetRows > 0 && $0.firstDifference == nil })
                 #expect(report.tables.first { $0.name == "entry" }?.sourceRows == 75)
-                #expect(try Data(contentsOf: URL(filePath: file)) == before)
-
-                let again = try await DataMigration(from: node.directory, to: configuration).run()
+                let again = try await DataMigration(from: directory, to: configuration).run()
                 #expect(again == report, "a finished migration that is run again changes nothing")
-                #expect(try await DataMigration(from: node.directory, to: configuration).verify() == report)
+                #expect(try await DataMigration(from: directory, to: configuration).verify() == report)
+                #expect(try Self.contents(of: directory) == before)
             }
+        }
+
+        /// The files as kill -9 would leave them, in a directory beside the node's.
+        private static func copyOfRunning(_ node: SingleNode) async throws -> URL {
+            let copy = node.directory.deletingLastPathComponent().appending(path: "killed")
+            try await node.read { store in
+                try await store.conversations.save([Mark(conversation: SingleNode.direct, account: SingleNode.bob, read: 3, delivered: 3)])
+                try FileManager.default.copyItem(at: node.directory, to: copy)
+            }
+            return copy
+        }
+
+        /// Without the index of the write-ahead log, which is made anew by whoever opens the database.
+        private static func contents(of directory: URL) throws -> [String: Data] {
+            var contents: [String: Data] = [:]
+            for file in ["apus.sqlite", "apus.sqlite-wal"] {
+                contents[file] = FileManager.default.contents(atPath: directory.appending(path: file).path)
+            }
+            return contents
         }
 
         @Test("the cluster answers as the single node did, knows its repetitions, and goes on with its numbers")
@@ -214,13 +238,15 @@ extension MySQLTests {
             }
         }
 
-        @Test("a value that is not the same is found and its row is named", arguments: [
-            ("UPDATE entry SET body = 'forged' WHERE conversation = 2000 AND seq = 9", "entry", "conversation=2000 seq=9"),
-            ("UPDATE account SET display_name = 'Forged' WHERE id = 2", "account", "id=2"),
-            ("DELETE FROM mark WHERE conversation = 2000", "mark", "conversation=2000 account=2"),
-            ("INSERT INTO direct_conversation VALUES (8, 9, 10)", "direct_conversation", "low_account=8 high_account=9"),
-            ("UPDATE refresh_token SET used_at = NULL", "refresh_token", String(repeating: "01", count: 32)),
-        ])
+        @Test(
+            "a value that is not the same is found and its row is named",
+            arguments: [
+                ("UPDATE entry SET body = 'forged' WHERE conversation = 2000 AND seq = 9", "entry", "conversation=2000 seq=9"),
+                ("UPDATE account SET display_name = 'Forged' WHERE id = 2", "account", "id=2"),
+                ("DELETE FROM mark WHERE conversation = 2000", "mark", "conversation=2000 account=2"),
+                ("INSERT INTO direct_conversation VALUES (8, 9, 10)", "direct_conversation", "low_account=8 high_account=9"),
+                ("UPDATE refresh_token SET used_at = NULL", "refresh_token", String(repeating: "01", count: 32)),
+            ])
         func tampered(statement: String, table: String, place: String) async throws {
             try await Self.withNodeAndDatabase { node, configuration in
                 #expect(try await DataMigration(from: node.directory, to: configuration).run().isEqual)

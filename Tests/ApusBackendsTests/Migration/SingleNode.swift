@@ -57,7 +57,8 @@ struct SingleNode {
         for (id, name) in [(alice, "alice"), (bob, "bob"), (carol, "carol"), (gone, "gone")] {
             try await store.accounts.create(
                 Account(
-                    id: id, username: name, displayName: "\(name) 你好 e\u{301} 👩‍👩‍👧 ", avatar: "", bio: "a\u{0}b", passwordHash: "hash of \(name)",
+                    id: id, username: name, displayName: "\(name) 你好 e\u{301} 👩‍👩‍👧 ", avatar: "", bio: "a\u{0}b",
+                    passwordHash: "hash of \(name)",
                     createdAt: time(1)))
             try await store.devices.create(
                 Device(
@@ -89,7 +90,8 @@ struct SingleNode {
             _ = try store.log.append(range.flatMap { [entry(group, $0), entry(direct, $0, by: $0 % 3 == 0 ? bob : alice)] })
         }
         try await store.conversations.save([
-            Mark(conversation: group, account: bob, read: 5, delivered: 7), Mark(conversation: direct, account: alice, read: 1, delivered: 1),
+            Mark(conversation: group, account: bob, read: 5, delivered: 7),
+            Mark(conversation: direct, account: alice, read: 1, delivered: 1),
         ])
         _ = try await store.schedule.schedule(
             ScheduledEntry(

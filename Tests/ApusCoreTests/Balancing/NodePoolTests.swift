@@ -39,6 +39,17 @@ struct NodePoolTests {
         #expect(try numbers(pool, 4) == [1, 3, 1, 3])
     }
 
+    @Test("Another policy counts from the next call on, and nothing else changes")
+    func policy() throws {
+        let pool = Self.pool([Self.node(1), Self.node(2)])
+        let busy = try pool.begin(at: now)
+        pool.choose(by: .leastConnections)
+        #expect(try numbers(pool, 3) == [2, 2, 2])
+        busy.end(.success, at: now)
+        pool.choose(by: .roundRobin)
+        #expect(Set(try numbers(pool, 2)) == [1, 2])
+    }
+
     @Test("Without a node the caller is told to come back")
     func empty() {
         let pool = Self.pool([Self.node(1, weight: 0)])

@@ -10,14 +10,22 @@ import Testing
         let inner = MemoryNodeLeaseStore()
         let failure = NIOLockedValueBox<ApusError?>(nil)
         let renewals: AsyncStream<NodeLease>
+        let failures: AsyncStream<Void>
         private let renewed: AsyncStream<NodeLease>.Continuation
+        private let failed: AsyncStream<Void>.Continuation
 
-        init() { (renewals, renewed) = AsyncStream.makeStream() }
+        init() {
+            (renewals, renewed) = AsyncStream.makeStream()
+            (failures, failed) = AsyncStream.makeStream()
+        }
 
         func acquire(for duration: Duration) async throws -> NodeLease { try await inner.acquire(for: duration) }
 
         func renew(_ lease: NodeLease, for duration: Duration, idsThrough: UInt64) async throws -> NodeLease {
-            if let failure = failure.withLockedValue({ $0 }) { throw failure }
+            if let failure = failure.withLockedValue({ $0 }) {
+                failed.yield()
+                throw failure
+            }
             let lease = try await inner.renew(lease, for: duration, idsThrough: idsThrough)
             renewed.yield(lease)
             return lease
@@ -58,6 +66,21 @@ import Testing
         let next = try await self.keeper(.seconds(3600))
         #expect(next.node == NodeID(number: keeper.node.number, epoch: 2))
         #expect(next.ids.next(EntryID.self) > id)
+    }
+
+    @Test("a node whose store comes back within the time of the lease goes on")
+    func interruption() async throws {
+        let keeper = try await keeper(.milliseconds(1500))
+        var renewals = store.renewals.makeAsyncIterator()
+        _ = try #require(await renewals.next())
+        store.failure.withLockedValue { $0 = ApusError(.storeUnavailable, "gone") }
+        let running = Task { try await keeper.run() }
+        var failures = store.failures.makeAsyncIterator()
+        for _ in 0..<3 { await failures.next() }
+        store.failure.withLockedValue { $0 = nil }
+        _ = try #require(await renewals.next())
+        running.cancel()
+        try await running.value
     }
 
     @Test("a node whose number is another's ends at once")

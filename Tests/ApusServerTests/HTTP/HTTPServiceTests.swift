@@ -208,6 +208,35 @@ struct HTTPServiceTests {
         }
     }
 
+    @Test("Readiness names what is missing; only what is needed makes a server unready, and nothing makes one ready that leaves")
+    func missing() async throws {
+        try await TestServer.run { server in
+            func readiness(_ missing: Readiness.Missing, is status: UInt, _ body: String) async throws {
+                server.readiness.set(missing)
+                let answer = try await server.get(HTTPPath.readiness)
+                #expect((UInt(answer.status), String(decoding: answer.body, as: UTF8.self)) == (status, body))
+            }
+            try await readiness(.init(useful: ["redis"]), is: 200, #"{"missing":["redis"],"status":"ready"}"#)
+            try await readiness(.init(needed: ["mysql"], useful: ["redis"]), is: 503, #"{"missing":["mysql","redis"],"status":"waiting"}"#)
+            try await readiness(.init(), is: 200, #"{"status":"ready"}"#)
+            server.readiness.set(.draining)
+            try await readiness(.init(needed: ["mysql"]), is: 503, #"{"missing":["mysql"],"status":"draining"}"#)
+        }
+    }
+
+    @Test("Clients of a server that leaves are asked not to keep their connections")
+    func farewell() async throws {
+        try await TestServer.run { server in
+            let before = try await server.get(HTTPPath.health)
+            #expect(before.headers.first(name: "Connection") != "close")
+            server.readiness.set(.draining)
+            for path in [HTTPPath.health, "/nowhere"] {
+                let answer = try await server.get(path)
+                #expect(answer.headers.first(name: "Connection") == "close")
+            }
+        }
+    }
+
     @Test("An address that cannot be bound fails the start with its name")
     func addressInUse() async throws {
         try await TestServer.run { server in

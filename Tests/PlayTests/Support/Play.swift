@@ -4,24 +4,144 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import Testing
 
-/// A story that is played against a real server process of its own.
+/// Where a story is played. It must not be able to tell.
+enum Stage: CaseIterable, CustomTestStringConvertible {
+    /// One process with all roles, on SQLite.
+    case single
+    /// A process for each role and two for sockets, on MariaDB, Redis and ZooKeeper; people who connect get a socket node in turn.
+    case cluster
+
+    var testDescription: String {
+        switch self {
+        case .single: "one process"
+        case .cluster: "a cluster"
+        }
+    }
+}
+
+/// A story that is played against real server processes of its own.
 struct Play {
-    let server: ServerProcess
-    let endpoints: ServerProcess.Endpoints
+    private enum Ground {
+        case single(ServerProcess)
+        case cluster(LocalCluster)
+    }
 
-    /// Starts a server with these settings, plays the story, and stops the server whatever happens.
-    static func run<Result>(
-        _ settings: [String] = [], drainSeconds: Int = 0, binary: URL? = nil, isolation: isolated (any Actor)? = #isolation,
+    /// How servers end.
+    enum End: CaseIterable { case terminated, killed }
+
+    private let ground: Ground
+    /// Where HTTP goes to: `HOST:PORT`.
+    let http: String
+
+    private init(ground: Ground, http: String) {
+        self.ground = ground
+        self.http = http
+    }
+
+    /// On servers that a story has started itself.
+    /// - Parameters:
+    ///   - server: the one that can be restarted.
+    ///   - endpoints: where HTTP goes to.
+    init(server: ServerProcess, endpoints: ServerProcess.Endpoints) { self.init(ground: .single(server), http: endpoints.http) }
+
+    /// Starts the servers with these settings, plays the story, and stops them whatever happens.
+    static func run<Result: Sendable>(
+        on stage: Stage, _ settings: [String] = [], drainSeconds: Int = 0, isolation: isolated (any Actor)? = #isolation,
         _ story: (Play) async throws -> Result
     ) async throws -> Result {
-        // A cheap password hash: no story is about it.
+        switch stage {
+        case .single: try await single(settings, drainSeconds: drainSeconds) { play, _ in try await story(play) }
+        case .cluster: try await cluster(settings, drainSeconds: drainSeconds) { play, _ in try await story(play) }
+        }
+    }
+
+    /// For a story about one process: its files, its listeners.
+    static func single<Result: Sendable>(
+        _ settings: [String] = [], drainSeconds: Int = 0, binary: URL? = nil, isolation: isolated (any Actor)? = #isolation,
+        _ story: (Play, ServerProcess) async throws -> Result
+    ) async throws -> Result {
         let options = try ServerProcess.Options(
             binary: binary, arguments: ["--drain-seconds", "\(drainSeconds)"] + settings)
         return try await ServerProcess.with(options) { server, endpoints in
-            try await story(Play(server: server, endpoints: endpoints))
+            try await story(Play(ground: .single(server), http: endpoints.http), server)
         }
     }
+
+    /// For a story about nodes: who is on which, what goes between them.
+    static func cluster<Result: Sendable>(
+        _ settings: [String] = [], drainSeconds: Int = 0, isolation: isolated (any Actor)? = #isolation,
+        _ story: (Play, LocalCluster) async throws -> Result
+    ) async throws -> Result {
+        let options = try LocalCluster.Options(
+            settings: LocalCluster.Options.withoutLimits + ["--drain-seconds", "\(drainSeconds)"] + settings,
+            shared: SharedServersTrait.servers)
+        return try await LocalCluster.with(options) { cluster in
+            let play = Play(ground: .cluster(cluster), http: try await cluster.endpoints().http)
+            do {
+                return try await story(play, cluster)
+            } catch {
+                throw Failed(cause: error, log: cluster.logTail())
+            }
+        }
+    }
+
+    /// What a story failed with, and what the nodes said.
+    private struct Failed: Error, CustomStringConvertible {
+        var cause: any Error
+        var log: String
+        var description: String { "\(cause)\n\(log)" }
+    }
+
+    // MARK: Servers
+
+    /// Ends all servers.
+    func stop(_ end: End) async throws {
+        switch (ground, end) {
+        case (.single(let server), .terminated): try await server.terminate()
+        case (.single(let server), .killed): await server.kill()
+        case (.cluster(let cluster), .terminated): try await cluster.terminateNodes()
+        case (.cluster(let cluster), .killed): await cluster.killNodes()
+        }
+    }
+
+    /// Ends all servers and starts them again on the same data and ports.
+    func restart(_ end: End) async throws {
+        try await stop(end)
+        switch ground {
+        case .single(let server): try await server.start()
+        case .cluster(let cluster): try await cluster.startNodes()
+        }
+    }
+
+    /// A connection to the socket protocol on which nothing has been said yet: to the node that this device is sent to, or, without a
+    /// token, to any.
+    func open(_ carrier: PlaySocket.Carrier, token: String? = nil) async throws -> PlaySocket {
+        guard let token else {
+            switch ground {
+            case .single(let server): return try await .open(carrier, try #require(await server.endpoints))
+            case .cluster(let cluster): return try await .open(carrier, try await cluster.endpoints())
+            }
+        }
+        let node = try await socketNode(token: token)
+        let address = carrier == .tcp ? node.tcp : URL(string: node.url).map { "\($0.host() ?? ""):\($0.port ?? 0)" }
+        guard let address else { throw PlaySocket.Unexpected(description: "\(node) has no listener for \(carrier)") }
+        return try await .open(carrier, address: address)
+    }
+
+    /// Where this device is sent to. A client that is told that there is no node yet asks again.
+    private func socketNode(token: String) async throws -> SocketNode {
+        while true {
+            do {
+                return try await call(.GET, HTTPPath.socketNode, token: token)
+            } catch let refusal as Refusal where refusal.status == 503 {
+                try await Task.sleep(for: .milliseconds(100))
+            }
+        }
+    }
+
+    // MARK: People
 
     /// A new account of this name.
     func register(_ name: String) async throws -> Person {
@@ -56,7 +176,7 @@ struct Play {
     func send(
         _ method: HTTPMethod, _ path: String, token: String? = nil, body: Data? = nil, contentType: String = "application/json"
     ) async throws -> Data {
-        var request = HTTPClientRequest(url: "http://\(endpoints.http)\(path)")
+        var request = HTTPClientRequest(url: "http://\(http)\(path)")
         request.method = method
         if let token { request.headers.add(name: "authorization", value: "Bearer \(token)") }
         if let body {
@@ -97,7 +217,7 @@ struct Login {
 
     /// A session on the socket, welcomed.
     func connect(_ carrier: PlaySocket.Carrier = .webSocket(.protobuf)) async throws -> PlaySocket {
-        let socket = try await PlaySocket.open(carrier, play.endpoints)
+        let socket = try await play.open(carrier, token: token)
         try await socket.hello(token)
         return socket
     }

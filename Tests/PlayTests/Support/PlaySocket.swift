@@ -47,9 +47,13 @@ final class PlaySocket: Sendable {
         self.inbox = inbox
     }
 
-    /// Connects, upgrade included. Nothing has been said yet.
-    static func open(_ carrier: Carrier, _ endpoints: ServerProcess.Endpoints) async throws -> PlaySocket {
-        let address = carrier == .tcp ? endpoints.tcp : endpoints.socket
+    /// Connects to this node, upgrade included. Nothing has been said yet.
+    static func open(_ carrier: Carrier, _ node: ServerProcess.Endpoints) async throws -> PlaySocket {
+        try await open(carrier, address: carrier == .tcp ? node.tcp : node.socket)
+    }
+
+    /// - Parameter address: `HOST:PORT` of the listener for this carrier.
+    static func open(_ carrier: Carrier, address: String) async throws -> PlaySocket {
         guard let colon = address.lastIndex(of: ":"), let port = Int(address[address.index(after: colon)...]) else {
             throw Unexpected(description: "\(address) is no HOST:PORT")
         }
@@ -129,7 +133,7 @@ final class PlaySocket: Sendable {
         return welcome
     }
 
-    /// Sends a text and returns its acknowledgement, past whatever is pushed meanwhile.
+    /// Sends a text and returns its acknowledgement. Entries that are pushed meanwhile are kept for ``nextEntry()``.
     @discardableResult
     func say(_ text: String, in conversation: ConversationID, clientID: String, deliverAt: Timestamp? = nil) async throws -> AckFrame {
         try await send(SendFrame(ref: 2, conversation: conversation, clientID: clientID, body: text, deliverAt: deliverAt))
@@ -138,6 +142,7 @@ final class PlaySocket: Sendable {
             case .frame(.ack(let ack)) where ack.clientID == clientID: return ack
             case .frame(.other(let frame)):
                 if case .error(let error) = frame.body { throw ApusError(ErrorCode(rawValue: error.code), error.message) }
+            case .frame(.entry(let entry)): await inbox.keep(entry)
             case .frame: continue
             case .closed(let code): throw Unexpected(description: "closed with \(String(describing: code)) instead of an ack")
             }
@@ -146,6 +151,7 @@ final class PlaySocket: Sendable {
 
     /// The next entry that is pushed.
     func nextEntry() async throws -> Entry {
+        if let kept = await inbox.takeKept() { return kept }
         while true {
             switch try await next() {
             case .frame(.entry(let entry)): return entry
@@ -191,8 +197,14 @@ final class PlaySocket: Sendable {
 /// What has come, for one reader at a time.
 private actor Inbox {
     private let iterator: AsyncStream<PlaySocket.Received>.Iterator
+    /// Entries that came while something else was waited for.
+    private var kept: [Entry] = []
 
     init(_ stream: AsyncStream<PlaySocket.Received>) { iterator = stream.makeAsyncIterator() }
+
+    func keep(_ entry: Entry) { kept.append(entry) }
+
+    func takeKept() -> Entry? { kept.isEmpty ? nil : kept.removeFirst() }
 
     func next() async throws -> PlaySocket.Received {
         // Copies of this iterator read from one buffer; the actor's own cannot be awaited on in place.

@@ -38,9 +38,9 @@ struct SmallDisk {
     }
 
     /// Writes a file that leaves no room, and says where it is.
-    func fill(_ play: Play) async throws -> URL {
-        guard let id = await play.server.processID else { throw PlaySocket.Unexpected(description: "the server does not run") }
-        let ballast = URL(filePath: "/proc/\(id)/root\(play.server.data.path)/ballast")
+    func fill(_ server: ServerProcess) async throws -> URL {
+        guard let id = await server.processID else { throw PlaySocket.Unexpected(description: "the server does not run") }
+        let ballast = URL(filePath: "/proc/\(id)/root\(server.data.path)/ballast")
         _ = FileManager.default.createFile(atPath: ballast.path, contents: nil)
         let file = try FileHandle(forWritingTo: ballast)
         defer { try? file.close() }

@@ -17,7 +17,7 @@ struct Terminal {
     static func with<Result>(
         _ play: Play, isolation: isolated (any Actor)? = #isolation, _ story: (Terminal) async throws -> Result
     ) async throws -> Result {
-        try await with(server: "http://\(play.endpoints.http)", story)
+        try await with(server: "http://\(play.http)", story)
     }
 
     static func with<Result>(
@@ -51,6 +51,11 @@ struct Terminal {
         try await must(person, arguments, input: "\(Person.password)\n")
     }
 
+    func login(_ person: String) async throws {
+        let arguments = ["login", "--server", server, "--username", person, "--password-stdin"]
+        try await must(person, arguments, input: "\(Person.password)\n")
+    }
+
     /// Starts a command that goes on until it is stopped.
     func start(_ person: String, _ arguments: [String]) throws -> RunningCommand {
         let process = Process()
@@ -67,12 +72,13 @@ final class RunningCommand: Sendable {
     /// Standard output, line by line, as it comes. For one reader.
     let lines: AsyncStream<String>
     private let process: Process
-    private let input = Pipe()
+    private let input: Pipe
     private let ended: Task<Terminal.Ended, Never>
 
     fileprivate init(_ process: Process) throws {
         self.process = process
-        let (output, errors) = (Pipe(), Pipe())
+        let (input, output, errors) = Spawning.alone { (Pipe(), Pipe(), Pipe()) }
+        self.input = input
         process.standardInput = input
         process.standardOutput = output
         process.standardError = errors
@@ -85,7 +91,7 @@ final class RunningCommand: Sendable {
         self.lines = lines
         let (outputs, wholeOutput) = AsyncStream.makeStream(of: Data.self)
         let (complaints, wholeErrors) = AsyncStream.makeStream(of: Data.self)
-        try process.run()
+        try Spawning.alone { try process.run() }
         Self.read(output, line: line, whole: wholeOutput)
         Self.read(errors, line: nil, whole: wholeErrors)
         ended = Task {

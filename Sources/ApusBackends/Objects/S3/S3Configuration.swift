@@ -53,7 +53,8 @@ public struct S3Configuration: Sendable {
         self.style = style
     }
 
-    /// - Parameter url: `s3://BUCKET?endpoint=https://host:port&region=us-east-1&style=path`. Without an endpoint: AWS in that region.
+    /// - Parameter url: `s3://BUCKET?endpoint=https://host:port&region=us-east-1&style=path&ca=FILE`. Without an endpoint: AWS in that region;
+    ///   `ca` is ``authoritiesFile``.
     /// - Throws: ``ApusError`` `invalid_argument` with what is wrong.
     public init(url: String, accessKey: String, secretKey: String) throws {
         guard let parts = URLComponents(string: url), parts.scheme == "s3", let bucket = parts.host, ["", "/"].contains(parts.path),
@@ -61,8 +62,8 @@ public struct S3Configuration: Sendable {
         else { throw ApusError(.invalidArgument, "the object store's address is not like s3://BUCKET?endpoint=https://host:port") }
         var values: [String: String] = [:]
         for item in parts.queryItems ?? [] {
-            guard ["endpoint", "region", "style"].contains(item.name), let value = item.value, values[item.name] == nil else {
-                throw ApusError(.invalidArgument, "an s3:// address has endpoint, region and style, not \(item.name)")
+            guard ["endpoint", "region", "style", "ca"].contains(item.name), let value = item.value, values[item.name] == nil else {
+                throw ApusError(.invalidArgument, "an s3:// address has endpoint, region, style and ca, not \(item.name)")
             }
             values[item.name] = value
         }
@@ -74,6 +75,7 @@ public struct S3Configuration: Sendable {
         try self.init(
             endpoint: values["endpoint"] ?? "https://s3.\(region).amazonaws.com", region: region, bucket: bucket, accessKey: accessKey,
             secretKey: secretKey, style: style)
+        authoritiesFile = values["ca"]
     }
 
     private static func isBucket(_ name: String) -> Bool {

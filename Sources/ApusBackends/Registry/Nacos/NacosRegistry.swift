@@ -37,6 +37,13 @@ public final class NacosRegistry: NodeRegistry, Service {
         client = NacosClient(configuration, http: http)
     }
 
+    /// Whether Nacos answers and takes the login.
+    /// - Throws: ``ApusError`` `store_unavailable` when no server answers, `forbidden` when the login or the access is refused.
+    public static func check(_ configuration: NacosConfiguration, http: HTTPClient = .shared) async throws {
+        let client = NacosClient(configuration, http: http)
+        _ = try await client.request(.GET, "/v1/ns/instance/list", listQuery(configuration))
+    }
+
     /// Keeps the registration and the list of nodes; ends at a graceful shutdown. What is registered then is given up by Nacos after
     /// some seconds, unless it was deregistered.
     public func run() async {
@@ -128,16 +135,19 @@ public final class NacosRegistry: NodeRegistry, Service {
 
     private func poll() async throws {
         let answer = try await call(
-            .GET, "/v1/ns/instance/list",
-            [
-                ("serviceName", configuration.groupedService), ("namespaceId", configuration.namingNamespace),
-                ("clusters", configuration.cluster), ("healthyOnly", "true"),
-            ])
+            .GET, "/v1/ns/instance/list", Self.listQuery(configuration))
         struct Reply: Decodable { var hosts: [NacosInstance.Listed] }
         let hosts = try decode(Reply.self, answer).hosts
         // One that somebody disabled in the console is not in the list: it is not to be used.
         list.update(hosts.compactMap(\.node))
         try await thaw(hosts)
+    }
+
+    private static func listQuery(_ configuration: NacosConfiguration) -> [(String, String)] {
+        [
+            ("serviceName", configuration.groupedService), ("namespaceId", configuration.namingNamespace),
+            ("clusters", configuration.cluster), ("healthyOnly", "true"),
+        ]
     }
 
     /// An edit in the console (also: enabling and disabling) lays the metadata that it showed over the registered ones for good

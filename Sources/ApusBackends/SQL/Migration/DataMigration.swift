@@ -100,16 +100,17 @@ public struct DataMigration: Sendable {
         var done = highest == nil ? 0 : try target.count(of: table)
         let next = try source.rows(of: table, after: highest)
         var page = MigrationPage()
-        while let row = try next() {
-            page.add(row)
-            guard page.isFull else { continue }
+        func write() throws {
             try target.insert(page.rows, into: table)
             done += page.rows.count
             page = MigrationPage()
             progress(Progress(step: .copying, table: table.name, rows: done, total: total))
         }
-        if !page.rows.isEmpty { try target.insert(page.rows, into: table) }
-        progress(Progress(step: .copying, table: table.name, rows: done + page.rows.count, total: total))
+        while let row = try next() {
+            if !page.hasRoom(for: row) { try write() }
+            page.add(row)
+        }
+        try write()
     }
 
     private func compare(

@@ -69,7 +69,8 @@ final class MigrationTarget {
 
     private func tableNames() throws -> Set<String> {
         Set(
-            try rows("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()").map { try $0.text(0).lowercased() })
+            try rows("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()").map { try $0.text(0).lowercased() }
+        )
     }
 
     // MARK: Writing
@@ -179,13 +180,13 @@ final class MigrationTarget {
 /// What is written in one transaction, and about what is read at once.
 struct MigrationPage {
     static let rowsMax = 2_048
-    /// A row may be larger, and is a page then.
+    /// A larger row is a page of its own: a server takes packets of 16 MB and more.
     static let bytesMax = 4 << 20
 
     private(set) var rows: [SQLRow] = []
     private var bytes = 0
 
-    var isFull: Bool { rows.count >= Self.rowsMax || bytes >= Self.bytesMax }
+    func hasRoom(for row: SQLRow) -> Bool { rows.isEmpty || (rows.count < Self.rowsMax && bytes + row.size <= Self.bytesMax) }
 
     mutating func add(_ row: SQLRow) {
         rows.append(row)

@@ -22,7 +22,7 @@ final class MySQLAppender: Sendable {
 
     let rosters: RosterCache
     private let slot: MySQLSlot
-    private let membersMax: Int
+    let membersMax: LiveSetting<Int>
     /// One batch at a time.
     private let turn = NIOLock()
     /// The largest stamp of a head that this node knows of; see ``MySQLEntryLog``.
@@ -31,7 +31,7 @@ final class MySQLAppender: Sendable {
 
     init(_ configuration: MySQLConfiguration) {
         slot = MySQLSlot(configuration, .append)
-        membersMax = configuration.membersMax
+        membersMax = LiveSetting(configuration.membersMax)
         rosters = RosterCache(costMax: configuration.rosterCacheCost)
     }
 
@@ -63,7 +63,7 @@ final class MySQLAppender: Sendable {
     private func append(_ batch: [NewEntry], lookingUpNames: Bool) throws -> [AppendOutcome]? {
         let plan = try slot.transaction(commit: commit) { session -> AppendPlan? in
             let source = try StoredState(of: batch, lookingUpNames: lookingUpNames, rosters, session)
-            let plan = try AppendPlan(batch, membersMax: membersMax, source: source)
+            let plan = try AppendPlan(batch, membersMax: membersMax.value, source: source)
             guard lookingUpNames || !plan.hasRefusals else { return nil }
             for planned in plan.entries {
                 try session.write(planned.effects, of: planned.entry.conversation, seq: planned.seq)

@@ -67,12 +67,12 @@ struct MySQLMigrator {
             let connection = try MySQLConnection(configuration, .migration)
             let lock = "CONCAT('apus.schema.', DATABASE())"
             guard try connection.integer("SELECT GET_LOCK(\(lock), \(Self.lockTimeout))") == 1 else {
-                throw StoreOpenError(.unusable, configuration.description, "another node has been migrating the tables for too long")
+                throw StoreOpenError(.unreachable, configuration.description, "another node has been migrating the tables for too long")
             }
             // The lock ends with the connection.
             try migrate(connection)
         } catch let failure as MySQLFailure {
-            throw openError(failure)
+            throw failure.openError(configuration)
         }
     }
 
@@ -124,9 +124,12 @@ struct MySQLMigrator {
             .unusable, configuration.description,
             "the server has neither the collation utf8mb4_0900_bin (MySQL 8, TiDB 7.4) nor utf8mb4_nopad_bin (MariaDB 10.2)")
     }
+}
 
-    private func openError(_ failure: MySQLFailure) -> StoreOpenError {
-        StoreOpenError(failure.kind == .connection ? .unreachable : .unusable, configuration.description, failure.description)
+extension MySQLFailure {
+    /// What it is to whoever opens the store.
+    func openError(_ configuration: MySQLConfiguration) -> StoreOpenError {
+        StoreOpenError(kind == .connection ? .unreachable : .unusable, configuration.description, description)
     }
 }
 

@@ -16,8 +16,29 @@ public final class MySQLStore: Sendable {
     public let schedule: any ScheduleStore
     public let nodeLeases: any NodeLeaseStore
 
+    /// A group never has more members than this; for entries from here on.
+    public var membersMax: LiveSetting<Int> { appender.membersMax }
+
     private let driver: MySQLDriver
     private let appender: MySQLAppender
+
+    /// Whether the server answers, takes the user, and has the database; nothing is changed.
+    /// - Throws: ``StoreOpenError``; with the reason `unreachable` a later try may do better.
+    public static func check(_ configuration: MySQLConfiguration) async throws {
+        // Connecting blocks.
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            DispatchQueue(label: "apus.store.check").async {
+                continuation.resume(
+                    with: Result {
+                        do {
+                            _ = try MySQLConnection(configuration, .read)
+                        } catch let failure as MySQLFailure {
+                            throw failure.openError(configuration)
+                        }
+                    })
+            }
+        }
+    }
 
     /// Connects, and brings the tables forward where another node has not done it yet; makes them in an empty database.
     /// - Throws: ``StoreOpenError``; with the reason `unreachable` a later try may do better.
@@ -39,6 +60,10 @@ public final class MySQLStore: Sendable {
         schedule = SQLScheduleStore(driver: driver) { name, session in try session.entries(named: [name])[name] }
         nodeLeases = SQLNodeLeaseStore(driver: driver)
     }
+
+    /// Whether the database answers now.
+    /// - Throws: ``ApusError`` `store_unavailable`.
+    public func check() async throws { _ = try await driver.read { try $0.rows("SELECT 1", values: []) } }
 
     /// Waits for running calls and closes all connections. Every later call fails.
     public func close() async throws {

@@ -22,15 +22,17 @@ struct Node {
     private let clock = SystemClock()
     private let hub = SessionHub()
     private let deviceCheck: DeviceCheck
-    private let readiness = Readiness()
+    private let readiness: Readiness
+    private var live = LiveSettings()
     private var listeners = Listeners()
     private var load: @Sendable () -> Int = { 0 }
 
-    init(_ configuration: ServerConfiguration, loops: MultiThreadedEventLoopGroup) async throws {
+    init(_ configuration: ServerConfiguration, loops: MultiThreadedEventLoopGroup, tls: NodeTLS, readiness: Readiness) async throws {
         self.configuration = configuration
+        self.readiness = readiness
         self.loops = loops
         roles = configuration.activeRoles
-        tls = try NodeTLS(configuration)
+        self.tls = tls
         stores = try await Stores.open(configuration)
         deviceCheck = DeviceCheck(devices: stores.devices, clock: clock)
         do {
@@ -63,10 +65,24 @@ struct Node {
             addDeparture()
         }
         if let registry = shared.registry, let http, roles.contains(.gateway) { addGateway(registry, http, trust.verifier) }
+        addUpkeep()
         services.append(
             Announcer(
                 configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry, readiness: readiness,
                 load: load, prepared: trust.prepared, logger: Logger(label: "apus.announcer")))
+    }
+
+    /// What looks after the node itself: settings that change, servers that go away.
+    private mutating func addUpkeep() {
+        live.follow { [stores] in stores.setMembersMax($0.groupMembersMax) }
+        if let follower = live.service(configuration, centre: shared.centre) { services.append(follower) }
+        var parts: [PrerequisiteWatch.Part] = []
+        // A gateway by itself can do without: it says what is the matter better than a load balancer that knows no gateway.
+        if let check = stores.check { parts.append(.init(name: "mysql", isNeeded: roles != [.gateway], check: check)) }
+        // The head sweep delivers what Redis would have sped up.
+        if let check = shared.checkRedis { parts.append(.init(name: "redis", isNeeded: false, check: check)) }
+        guard !parts.isEmpty else { return }
+        services.append(PrerequisiteWatch(parts: parts, readiness: readiness, logger: Logger(label: "apus.watch")))
     }
 
     // MARK: Trust
@@ -124,6 +140,7 @@ struct Node {
             encryption: tls.http(isCluster: shared.registry != nil), logger: Logger(label: "apus.http"))
         services.append(service)
         listeners.http = service.address
+        live.follow { service.corsOrigins.set($0.httpConfiguration.corsOrigins) }
         guard let socket else { return addDeparture() }
         if let listener = cluster?.listener(verifier) {
             services.append(listener)
@@ -141,10 +158,12 @@ struct Node {
     ) throws -> AuthRole {
         let hasher = ScryptPasswordHasher(parameters: .init(logRounds: configuration.auth.passwordCost))
         services.append(hasher)
-        return AuthRole(
+        let role = AuthRole(
             configuration: try configuration.authConfiguration, accounts: stores.accounts, devices: stores.devices, routes: shared.routes,
             sessions: cluster?.sessions ?? hub, arbiter: shared.arbiter, hasher: hasher, keys: keys, verifier: verifier,
             deviceCheck: deviceCheck, departures: departures, ids: lease.ids, clock: clock, logger: Logger(label: "apus.auth"))
+        live.follow { role.devicePolicy.set($0.auth.devicePolicy) }
+        return role
     }
 
     private mutating func addDelivery(_ handover: any Handover) -> Delivery {
@@ -164,10 +183,12 @@ struct Node {
                 logger: Logger(label: "apus.sweep"))
             services += [scheduler, sweep] as [any Service]
         }
-        return Delivery(
+        let delivery = Delivery(
             sequencer: sequencer, log: stores.log, conversations: stores.conversations, scheduler: scheduler, marks: marks,
             handover: handover, clock: clock, rules: SendRules(bodyBytesMax: configuration.socket.bodyBytesMax),
             limits: .init(pageEntriesMax: settings.pageEntriesMax))
+        live.follow { delivery.pageEntriesMax.set($0.delivery.pageEntriesMax) }
+        return delivery
     }
 
     /// Takes deleted accounts out of their conversations.
@@ -179,17 +200,20 @@ struct Node {
         return departures
     }
 
-    private func makeSocket(_ delivery: Delivery, verifier: JWTVerifier) throws -> SocketRole {
-        SocketRole(
+    private mutating func makeSocket(_ delivery: Delivery, verifier: JWTVerifier) throws -> SocketRole {
+        let role = SocketRole(
             configuration: configuration.socketConfiguration, hub: hub, delivery: delivery, verifier: verifier, devices: stores.devices,
             routes: shared.routes, node: lease.node, ids: lease.ids, clock: clock, group: loops, certificate: tls.clients,
             logger: Logger(label: "apus.socket"))
+        live.follow { role.limitConnections(by: $0.socketConfiguration) }
+        return role
     }
 
     private mutating func makeDirectory(_ socket: SocketRole?) -> any SocketDirectory {
         if let registry = shared.registry {
             let directory = BalancedSocketDirectory(registry: registry, policy: configuration.cluster.socketPolicy)
             services.append(directory)
+            live.follow { directory.choose(by: $0.cluster.socketPolicy) }
             return directory
         }
         return LocalSocketDirectory(publicNode: configuration.publicSocketNode, isEncrypted: configuration.tls.isOn) {
@@ -214,5 +238,10 @@ struct Node {
         )
         services += [upstreams, gateway] as [any Service]
         listeners.gateway = gateway.address
+        live.follow { new in
+            upstreams.choose(by: new.gateway.policy)
+            gateway.limits.set(new.limits.gateway)
+            gateway.corsOrigins.set(new.gatewayConfiguration.http.corsOrigins)
+        }
     }
 }

@@ -13,6 +13,10 @@ struct SharedState: Sendable {
     var limiter: any RateLimiter
     /// Nil: there is one node.
     var registry: (any NodeRegistry)?
+    /// Beside the registry; nil: there is one node.
+    var centre: (any ConfigurationCentre)?
+    /// Whether Redis answers now; nil: there is none.
+    var checkRedis: (@Sendable () async throws -> Void)?
     /// They start before everything that uses the ports, and stop after it.
     var services: [any Service]
 
@@ -29,32 +33,27 @@ struct SharedState: Sendable {
     private static func shared(
         _ configuration: ServerConfiguration, _ node: NodeID, _ group: any EventLoopGroup
     ) async throws -> SharedState {
-        let client: RedisClient
-        let address: RegistryAddress
-        do {
-            client = try RedisClient(
-                configuration: try RedisConfiguration(url: configuration.cluster.redis), group: group, logger: Logger(label: "apus.redis"))
-            address = try RegistryAddress(configuration.cluster.registry)
-        } catch let error as ApusError where error.code == .invalidArgument {
-            throw StartError.configuration(error.message)
-        }
+        let client = try RedisClient(configuration: try configuration.redisSettings, group: group, logger: Logger(label: "apus.redis"))
         let routes = RedisRouteTable(client: client, node: node, logger: Logger(label: "apus.routes"))
-        let (registry, registryService) = Self.registry(address)
+        let registry = Self.registry(try configuration.registryAddress)
         return SharedState(
             routes: routes, arbiter: RedisLoginArbiter(client: client, logger: Logger(label: "apus.arbiter")),
-            limiter: RedisRateLimiter(client: client), registry: registry,
-            services: [Closer { await client.close() }, registryService, routes])
+            limiter: RedisRateLimiter(client: client), registry: registry.nodes, centre: registry.centre,
+            checkRedis: { try await client.check() }, services: [Closer { await client.close() }] + registry.services + [routes])
     }
 
-    private static func registry(_ address: RegistryAddress) -> (any NodeRegistry, any Service) {
+    private typealias Registry = (nodes: any NodeRegistry, centre: any ConfigurationCentre, services: [any Service])
+
+    private static func registry(_ address: RegistryAddress) -> Registry {
         let logger = Logger(label: "apus.registry")
         switch address {
         case .zooKeeper(let configuration):
             let registry = ZooKeeperRegistry(configuration, logger: logger)
-            return (registry, registry)
+            let centre = ZooKeeperConfigurationCentre(configuration, logger: logger)
+            return (registry, centre, [registry, centre])
         case .nacos(let configuration):
             let registry = NacosRegistry(configuration, logger: logger)
-            return (registry, registry)
+            return (registry, NacosConfigurationCentre(configuration, logger: logger), [registry])
         }
     }
     #else

@@ -13,11 +13,29 @@ struct Stores: Sendable {
     var log: any EntryLog
     var schedule: any ScheduleStore
     var leases: any NodeLeaseStore
+    /// Nil: there is none.
+    var objects: (any ObjectStore & MultipartUploads)?
+    /// Changes how many members a group may have.
+    var setMembersMax: @Sendable (Int) -> Void = { _ in }
+    /// Whether the database answers now; nil: it is in this process.
+    var check: (@Sendable () async throws -> Void)?
     /// After everything that uses them has stopped.
     var close: @Sendable () async throws -> Void
 
     static func open(_ configuration: ServerConfiguration) async throws -> Stores {
-        configuration.isCluster ? try await shared(configuration) : try embedded(configuration)
+        var stores = configuration.isCluster ? try await shared(configuration) : try embedded(configuration)
+        do {
+            guard let objects = try OpenObjects.open(configuration) else { return stores }
+            stores.objects = objects.store
+            stores.close = { [close = stores.close] in
+                try await objects.close()
+                try await close()
+            }
+            return stores
+        } catch {
+            try await stores.close()
+            throw error
+        }
     }
 
     /// SQLite in the data directory, which this process has to itself.
@@ -37,17 +55,17 @@ struct Stores: Sendable {
     #if Cluster
     /// The MySQL that all nodes share.
     private static func shared(_ configuration: ServerConfiguration) async throws -> Stores {
-        var settings: MySQLConfiguration
+        let store: MySQLStore
         do {
-            settings = try MySQLConfiguration(url: configuration.cluster.store)
-        } catch {
-            throw StartError.configuration("cluster.store: \(error.message)")
+            store = try await MySQLStore(configuration: try configuration.storeSettings)
+        } catch let error as StoreOpenError {
+            guard error.reason == .unreachable else { throw StartError.store(error.description) }
+            throw ApusError(.storeUnavailable, "the store cannot be reached", cause: error)
         }
-        settings.membersMax = configuration.groupMembersMax
-        let store = try await MySQLStore(configuration: settings)
         return Stores(
             accounts: store.accounts, devices: store.devices, signingKeys: store.signingKeys, conversations: store.conversations,
-            log: store.log, schedule: store.schedule, leases: store.nodeLeases, close: { try await store.close() })
+            log: store.log, schedule: store.schedule, leases: store.nodeLeases,
+            setMembersMax: { store.membersMax.set($0) }, check: { try await store.check() }, close: { try await store.close() })
     }
     #else
     private static func shared(_ configuration: ServerConfiguration) async throws -> Stores { throw StartError.noCluster }
