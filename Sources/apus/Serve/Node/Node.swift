@@ -27,12 +27,12 @@ struct Node {
     private var listeners = Listeners()
     private var load: @Sendable () -> Int = { 0 }
 
-    init(_ configuration: ServerConfiguration, loops: MultiThreadedEventLoopGroup, readiness: Readiness) async throws {
+    init(_ configuration: ServerConfiguration, loops: MultiThreadedEventLoopGroup, tls: NodeTLS, readiness: Readiness) async throws {
         self.configuration = configuration
         self.readiness = readiness
         self.loops = loops
         roles = configuration.activeRoles
-        tls = try NodeTLS(configuration)
+        self.tls = tls
         stores = try await Stores.open(configuration)
         deviceCheck = DeviceCheck(devices: stores.devices, clock: clock)
         do {
