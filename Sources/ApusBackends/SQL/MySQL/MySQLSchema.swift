@@ -91,17 +91,26 @@ struct MySQLMigrator {
                 .newerSchema, configuration.description,
                 "the database has schema \(version), this version of Apus knows up to \(MySQLSchema.version)")
         }
-        guard try allowsUnfinishedMigration || connection.integer("\(tables) AND table_name = '\(MySQLSchema.unfinishedMigration)'") == 0
-        else {
-            throw StoreOpenError(
-                .unusable, configuration.description,
-                "the migration of a single node's data into it is not finished. Run the same apus migrate again, to its end")
-        }
+        if !allowsUnfinishedMigration { try Self.refuseUnfinishedMigration(connection, configuration) }
         for migration in MySQLSchema.migrations(collation: try collation(connection)) where migration.version > version {
             for statement in migration.statements { try apply(statement, connection) }
             try connection.run(
                 "INSERT INTO schema_version (version, applied_at) VALUES (\(migration.version), \(MySQLDriver.nowMilliseconds))")
             try connection.run("COMMIT")
+        }
+    }
+
+    /// Nobody but the migration may use tables that hold a part of a single node's data.
+    /// - Throws: ``StoreOpenError`` `unusable`.
+    static func refuseUnfinishedMigration(_ connection: MySQLConnection, _ configuration: MySQLConfiguration) throws {
+        let tables = """
+            SELECT COUNT(*) FROM information_schema.tables
+            WHERE table_schema = DATABASE() AND table_name = '\(MySQLSchema.unfinishedMigration)'
+            """
+        guard try connection.integer(tables) == 0 else {
+            throw StoreOpenError(
+                .unusable, configuration.description,
+                "the migration of a single node's data into it is not finished. Run the same apus migrate again, to its end")
         }
     }
 

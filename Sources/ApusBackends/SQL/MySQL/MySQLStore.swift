@@ -22,7 +22,7 @@ public final class MySQLStore: Sendable {
     private let driver: MySQLDriver
     private let appender: MySQLAppender
 
-    /// Whether the server answers, takes the user, and has the database; nothing is changed.
+    /// Whether the server answers, takes the user, and has the database, and that holds no half of a migration; nothing is changed.
     /// - Throws: ``StoreOpenError``; with the reason `unreachable` a later try may do better.
     public static func check(_ configuration: MySQLConfiguration) async throws {
         // Connecting blocks.
@@ -31,7 +31,7 @@ public final class MySQLStore: Sendable {
                 continuation.resume(
                     with: Result {
                         do {
-                            _ = try MySQLConnection(configuration, .read)
+                            try MySQLMigrator.refuseUnfinishedMigration(try MySQLConnection(configuration, .read), configuration)
                         } catch let failure as MySQLFailure {
                             throw failure.openError(configuration)
                         }

@@ -19,17 +19,18 @@ struct NodeProcess: Service {
 
     /// - Throws: ``StartError`` and what ends a node; what only has to be waited for ends nothing.
     func run() async throws {
+        let tls = try NodeTLS(configuration)
         let prerequisites = try Prerequisites(configuration, group: loops)
-        guard let node = try await open(prerequisites) else { return }
+        guard let node = try await open(prerequisites, tls) else { return }
         try await Self.runAll(node.services.map { .init(service: $0) })
     }
 
     /// Nil: told to stop before there was a node.
-    private func open(_ prerequisites: Prerequisites) async throws -> Node? {
+    private func open(_ prerequisites: Prerequisites, _ tls: NodeTLS) async throws -> Node? {
         while true {
-            guard try await wait(for: prerequisites) else { return nil }
+            guard try await wait(for: prerequisites, tls) else { return nil }
             do {
-                return try await Node(configuration, loops: loops, readiness: readiness)
+                return try await Node(configuration, loops: loops, tls: tls, readiness: readiness)
             } catch let error as ApusError where configuration.isCluster && Self.mayPass(error) {
                 // It went away between the check and its first use, or all node numbers are taken for the moment.
                 logger.warning("not started; trying again", metadata: ["error": "\(error)"])
@@ -44,14 +45,15 @@ struct NodeProcess: Service {
     // MARK: Waiting
 
     /// Returns when all is there; false: told to stop.
-    private func wait(for prerequisites: Prerequisites) async throws -> Bool {
+    private func wait(for prerequisites: Prerequisites, _ tls: NodeTLS) async throws -> Bool {
         guard let missing = try await round(prerequisites) else { return false }
         guard !missing.isEmpty else { return true }
         let waiter = Waiter(prerequisites: prerequisites, first: missing, readiness: readiness, logger: logger)
         // Probes and load balancers are answered meanwhile, where they will ask later.
         try await Self.runAll(
-            try waitingListeners.map { .init(service: $0) } + [.init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)]
-        )
+            (tls.services + waitingListeners(tls)).map { .init(service: $0) } + [
+                .init(service: waiter, successTerminationBehavior: .gracefullyShutdownGroup)
+            ])
         return !Task.isShuttingDownGracefully
     }
 
@@ -64,20 +66,16 @@ struct NodeProcess: Service {
         }
     }
 
-    private var waitingListeners: [HTTPService] {
-        get throws {
-            let tls = try NodeTLS(configuration)
-            func listener(_ http: HTTPConfiguration, _ encryption: HTTPEncryption) -> HTTPService {
-                HTTPService(waitingOn: http, readiness: readiness, encryption: encryption, logger: Logger(label: "apus.http"))
-            }
-            var listeners: [HTTPService] = []
-            if configuration.activeRoles.contains(.gateway), configuration.isCluster {
-                listeners.append(listener(configuration.gatewayConfiguration.http, tls.clients.map { .clients($0) } ?? .none))
-            }
-            if !configuration.isCluster || configuration.activeRoles != [.gateway] {
-                listeners.append(listener(configuration.httpConfiguration, tls.http(isCluster: configuration.isCluster)))
-            }
-            return listeners
+    private func waitingListeners(_ tls: NodeTLS) -> [any Service] {
+        var listeners: [(HTTPConfiguration, HTTPEncryption)] = []
+        if configuration.activeRoles.contains(.gateway), configuration.isCluster {
+            listeners.append((configuration.gatewayConfiguration.http, tls.clients.map { .clients($0) } ?? .none))
+        }
+        if !configuration.isCluster || configuration.activeRoles != [.gateway] {
+            listeners.append((configuration.httpConfiguration, tls.http(isCluster: configuration.isCluster)))
+        }
+        return listeners.map {
+            HTTPService(waitingOn: $0, readiness: readiness, encryption: $1, logger: Logger(label: "apus.http"))
         }
     }
 
