@@ -130,10 +130,11 @@ let package = Package(
             name: "ApusTesting",
             dependencies: ["ApusClient", "ApusCore"],
             swiftSettings: strict),
+        .target(name: "CSpawn"),
         .target(
             name: "ApusChaos",
             dependencies: [
-                "ApusClient", "ApusProtocol",
+                "ApusClient", "ApusProtocol", "CSpawn",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),

@@ -67,7 +67,7 @@ struct TLSPlays {
                 try await terminal.must("alice", ["send", "--transport", transport, "--to", "bob", "in private"])
                 #expect(try Line(await heard.next()).text == "in private")
                 tail.interrupt()
-                _ = await tail.end()
+                _ = try await tail.end()
             }
         }
     }
@@ -122,7 +122,7 @@ struct TLSPlays {
                 try await terminal.must("alice", send + ["after", "--ca", authorities.second.certificate])
                 #expect(try Line(await heard.next()).text == "after")
                 tail.interrupt()
-                _ = await tail.end()
+                _ = try await tail.end()
             }
         }
     }

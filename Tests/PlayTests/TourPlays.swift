@@ -51,7 +51,7 @@ extension Plays {
                     #expect(try await terminal.must("alice", ["conversations", "--json"]).lines.count == 1)
 
                     tail.interrupt()
-                    _ = await tail.end()
+                    _ = try await tail.end()
                 }
             }
         }
@@ -106,7 +106,7 @@ extension Plays {
                     }
                     send.endInput()
                     while let line = await acknowledged.next() { acks.append(try Line(line)) }
-                    let ended = await send.end()
+                    let ended = try await send.end()
                     #expect(ended.code == 0, "\(ended.errors)")
                     #expect(acks.map(\.seq) == Array(2...Seq(lines + 1)))
 
@@ -116,7 +116,7 @@ extension Plays {
                     #expect(entries.map(\.text) == ["first"] + (0..<lines).map { "line \($0)" })
                     #expect(entries.dropFirst().map(\.id) == acks.map(\.id))
                     tail.interrupt()
-                    _ = await tail.end()
+                    _ = try await tail.end()
                 }
             }
         }

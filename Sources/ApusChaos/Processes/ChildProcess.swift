@@ -21,73 +21,45 @@ public enum ProcessExit: Hashable, Sendable, CustomStringConvertible {
 /// It does not outlive this process: a watchdog kills it when this process ends in whatever way.
 final class ChildProcess: Sendable {
     let firstLine: EventLoopFuture<String>
-    let exit: EventLoopFuture<ProcessExit>
     /// Both outputs are read to their end.
     let drained: EventLoopFuture<Void>
     let output = ProcessLog()
-    let id: Int32
-    private let hasEnded: NIOLockedValueBox<Bool>
+    private let process: SpawnedProcess
 
-    /// - Throws: what `Process.run` throws when the program cannot be started.
+    /// - Throws: as ``SpawnedProcess``.
     init(binary: URL, arguments: [String], environment: [String: String], log: ProcessLog) throws {
-        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        let process = try SpawnedProcess(binary: binary, arguments: arguments, environment: environment)
+        self.process = process
+        // It has nothing to read.
+        try process.input.close()
+        let loop = process.exit.eventLoop
         let firstLine = loop.makePromise(of: String.self)
-        let exit = loop.makePromise(of: ProcessExit.self)
-        let hasEnded = NIOLockedValueBox(false)
-        self.hasEnded = hasEnded
         self.firstLine = firstLine.futureResult
-        self.exit = exit.futureResult
-
-        let process = Process()
-        process.executableURL = binary
-        process.arguments = arguments
-        process.environment = environment
-        process.standardInput = FileHandle.nullDevice
-        let (outputPipe, errorPipe) = Spawning.alone { (Pipe(), Pipe()) }
-        process.standardOutput = outputPipe
-        process.standardError = errorPipe
-        process.terminationHandler = { process in
-            hasEnded.withLockedValue { $0 = true }
-            let status = process.terminationStatus
-            exit.succeed(process.terminationReason == .exit ? .code(status) : .signal(status))
-        }
         let lines = LineSplitter { firstLine.succeed($0) }
         let output = self.output
         // Each pipe is read on its own, so that neither can fill up while the other one is waited for.
-        let outputEnd = Self.read(outputPipe, on: loop) { bytes in
+        let outputEnd = Self.read(process.output, on: loop) { bytes in
             output.add(bytes)
             lines.add(bytes)
         }
-        let errorEnd = Self.read(errorPipe, on: loop) { log.add($0) }
+        let errorEnd = Self.read(process.errors, on: loop) { log.add($0) }
         drained = outputEnd.and(errorEnd).map { _ in }
         outputEnd.whenComplete { _ in firstLine.fail(ServerProcessError("standard output ended before the first line")) }
-        do {
-            try Spawning.alone { try process.run() }
-        } catch {
-            // With nobody to write to them the pipes end by themselves.
-            exit.fail(error)
-            throw error
-        }
-        id = process.processIdentifier
-        try watch(over: id, until: exit.futureResult)
+        try watch()
     }
 
-    var hasExited: Bool { hasEnded.withLockedValue { $0 } }
+    var id: Int32 { process.id }
+    var exit: EventLoopFuture<ProcessExit> { process.exit }
+    var hasExited: Bool { process.hasExited }
 
     /// Does nothing when it has ended.
-    func send(signal: Int32) {
-        // The number of a process that was just reaped is not used again that soon; of one that ended long ago it may be.
-        hasEnded.withLockedValue { hasEnded in
-            if !hasEnded { _ = Foundation.kill(id, signal) }
-        }
-    }
+    func send(signal: Int32) { process.send(signal: signal) }
 
     /// By NIO: a readability handler of Foundation's crashes on Linux when many pipes come and go.
     private static func read(
-        _ pipe: Pipe, on loop: any EventLoop, _ take: @escaping @Sendable (Data) -> Void
+        _ descriptor: Int32, on loop: any EventLoop, _ take: @escaping @Sendable (Data) -> Void
     ) -> EventLoopFuture<Void> {
         let end = loop.makePromise(of: Void.self)
-        let descriptor = dup(pipe.fileHandleForReading.fileDescriptor)
         NIOPipeBootstrap(group: loop)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(PipeReader(take)) }
@@ -98,24 +70,22 @@ final class ChildProcess: Sendable {
         return end.futureResult
     }
 
-    private func watch(over id: Int32, until exit: EventLoopFuture<ProcessExit>) throws {
-        let watchdog = Process()
-        watchdog.executableURL = URL(filePath: "/bin/sh")
-        // A line says that the child has ended; the end of the pipe without one says that this process has.
-        watchdog.arguments = ["-c", "read -r done || kill -9 \(id)"]
-        let lifeline = Spawning.alone { Pipe() }
-        watchdog.standardInput = lifeline
-        watchdog.standardOutput = FileHandle.nullDevice
-        watchdog.standardError = FileHandle.nullDevice
+    private func watch() throws {
+        let watchdog: SpawnedProcess
         do {
-            try Spawning.alone { try watchdog.run() }
+            // A line says that the child has ended; the end of the pipe without one says that this process has.
+            watchdog = try SpawnedProcess(
+                binary: URL(filePath: "/bin/sh"), arguments: ["-c", "read -r done || kill -9 \(id)"], environment: [:])
         } catch {
-            _ = Foundation.kill(id, SIGKILL)
+            send(signal: SIGKILL)
             throw error
         }
+        // What it might say is of no interest.
+        for handle in [watchdog.takeOutput(), watchdog.takeErrors()] { try handle.close() }
         exit.whenComplete { _ in
             // Fails only when the watchdog is gone, and then there is nothing to tell it.
-            try? lifeline.fileHandleForWriting.write(contentsOf: Data("done\n".utf8))
+            try? watchdog.input.write(contentsOf: Data("done\n".utf8))
+            try? watchdog.input.close()
         }
     }
 }

@@ -160,10 +160,10 @@ extension Plays {
                         try await victim.process.start()
                     }
                     send.endInput()
-                    #expect(await send.end().code == 0)
+                    #expect(try await send.end().code == 0)
                     #expect(texts == (0..<lines).map { "line \($0)" })
                     tail.interrupt()
-                    _ = await tail.end()
+                    _ = try await tail.end()
                 }
             }
         }

@@ -33,7 +33,7 @@ struct Terminal {
         let command = try start(person, arguments)
         try command.type(input)
         command.endInput()
-        return await command.end()
+        return try await command.end()
     }
 
     /// The same, for a command that must succeed.
@@ -58,12 +58,10 @@ struct Terminal {
 
     /// Starts a command that goes on until it is stopped.
     func start(_ person: String, _ arguments: [String]) throws -> RunningCommand {
-        let process = Process()
-        process.executableURL = try ApusBinary.locate()
-        process.arguments = arguments + ["--profile", person]
-        process.environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("APUS_") }
+        let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("APUS_") }
             .merging(["APUS_HOME": home.path, "LANG": "C.UTF-8"]) { _, new in new }
-        return try RunningCommand(process)
+        return try RunningCommand(
+            SpawnedProcess(binary: try ApusBinary.locate(), arguments: arguments + ["--profile", person], environment: environment))
     }
 }
 
@@ -71,32 +69,20 @@ struct Terminal {
 final class RunningCommand: Sendable {
     /// Standard output, line by line, as it comes. For one reader.
     let lines: AsyncStream<String>
-    private let process: Process
-    private let input: Pipe
-    private let ended: Task<Terminal.Ended, Never>
+    private let process: SpawnedProcess
+    private let ended: Task<Terminal.Ended, any Error>
 
-    fileprivate init(_ process: Process) throws {
+    fileprivate init(_ process: SpawnedProcess) {
         self.process = process
-        let (input, output, errors) = Spawning.alone { (Pipe(), Pipe(), Pipe()) }
-        self.input = input
-        process.standardInput = input
-        process.standardOutput = output
-        process.standardError = errors
-        let (exits, exit) = AsyncStream.makeStream(of: Int32.self)
-        process.terminationHandler = { process in
-            exit.yield(process.terminationStatus)
-            exit.finish()
-        }
         let (lines, line) = AsyncStream.makeStream(of: String.self)
         self.lines = lines
         let (outputs, wholeOutput) = AsyncStream.makeStream(of: Data.self)
         let (complaints, wholeErrors) = AsyncStream.makeStream(of: Data.self)
-        try Spawning.alone { try process.run() }
-        Self.read(output, line: line, whole: wholeOutput)
-        Self.read(errors, line: nil, whole: wholeErrors)
+        Self.read(process.takeOutput(), line: line, whole: wholeOutput)
+        Self.read(process.takeErrors(), line: nil, whole: wholeErrors)
         ended = Task {
             var ended = Terminal.Ended(code: -1, output: "", errors: "")
-            for await code in exits { ended.code = code }
+            if case .code(let code) = try await process.exit.get() { ended.code = code }
             for await data in outputs { ended.output = String(decoding: data, as: UTF8.self) }
             for await data in complaints { ended.errors = String(decoding: data, as: UTF8.self) }
             return ended
@@ -104,12 +90,12 @@ final class RunningCommand: Sendable {
     }
 
     /// On a thread of its own, because reading blocks.
-    private static func read(_ pipe: Pipe, line: AsyncStream<String>.Continuation?, whole: AsyncStream<Data>.Continuation) {
+    private static func read(_ handle: FileHandle, line: AsyncStream<String>.Continuation?, whole: AsyncStream<Data>.Continuation) {
         Thread.detachNewThread {
             var all = Data()
             var begin = all.startIndex
             // Returns what is there, unlike `read(upToCount:)`, which waits for that much; empty at the end.
-            while case let bytes = pipe.fileHandleForReading.availableData, !bytes.isEmpty {
+            while case let bytes = handle.availableData, !bytes.isEmpty {
                 all.append(bytes)
                 while let end = all[begin...].firstIndex(of: UInt8(ascii: "\n")) {
                     line?.yield(String(decoding: all[begin..<end], as: UTF8.self))
@@ -122,18 +108,18 @@ final class RunningCommand: Sendable {
         }
     }
 
-    func type(_ text: String) throws { try input.fileHandleForWriting.write(contentsOf: Data(text.utf8)) }
+    func type(_ text: String) throws { try process.input.write(contentsOf: Data(text.utf8)) }
 
-    func endInput() { try? input.fileHandleForWriting.close() }
+    func endInput() { try? process.input.close() }
 
     /// As Ctrl-C does.
-    func interrupt() { process.interrupt() }
+    func interrupt() { process.send(signal: SIGINT) }
 
-    func end() async -> Terminal.Ended {
-        await withTaskCancellationHandler {
-            await ended.value
+    func end() async throws -> Terminal.Ended {
+        try await withTaskCancellationHandler {
+            try await ended.value
         } onCancel: {
-            process.terminate()
+            process.send(signal: SIGTERM)
         }
     }
 }
