@@ -15,6 +15,8 @@ final class ReconnectDriver: ScenarioDriver {
         var syncToken = ""
         /// Up to where the seat has everything.
         var cursors: [ConversationID: Seq] = [:]
+        /// What is known to be in a log beyond the cursor.
+        var heads: [ConversationID: Seq] = [:]
         var pullsMissing = 0
         var failures = 0
         var isBroken = false
@@ -142,13 +144,16 @@ final class ReconnectDriver: ScenarioDriver {
             seats[index].syncToken = heads.token
             for head in heads.heads { take(ConversationID(head.conversation), through: head.seq, index) }
             if heads.more { sync(index) } else { finishSync(index) }
+        // What a hand-over missed, by the server's sweep.
+        case .head(let head): take(ConversationID(head.conversation), through: head.seq, index)
         case .page(let page):
             let conversation = ConversationID(page.conversation)
             seats[index].pullsMissing -= 1
             for entry in page.entries { note(Entry(entry), index) }
-            seats[index].cursors[conversation] = page.through
-            if page.through < page.head { pull(conversation, from: page.through + 1, index) }
+            seats[index].cursors[conversation] = max(page.through, seats[index].cursors[conversation] ?? 0)
+            take(conversation, through: max(page.head, seats[index].heads[conversation] ?? 0), index)
             finishSync(index)
+            finishIfComplete()
         default: break
         }
     }
@@ -194,20 +199,30 @@ final class ReconnectDriver: ScenarioDriver {
     func acknowledged(_ ack: AckFrame, on session: BenchSession) {
         guard BenchStamp(ack.clientID)?.run == plan.run else { return }
         seats[session.index].isAcknowledged = true
+        // It stands for the entry: what is before it and was not pushed is missing.
+        advance(ack.conversation, to: ack.seq, session.index)
         finishIfComplete()
     }
 
     func delivered(_ entry: Entry, on session: BenchSession) {
         let index = session.index
         guard !seats.isEmpty, seats[index].session === session, start != nil else { return }
-        let cursor = seats[index].cursors[entry.conversation] ?? 0
-        guard entry.seq == cursor + 1 else {
-            if entry.seq > cursor, seats[index].pullsMissing == 0 { pull(entry.conversation, from: cursor + 1, index) }
-            return
-        }
-        seats[index].cursors[entry.conversation] = entry.seq
-        note(entry, index)
+        if advance(entry.conversation, to: entry.seq, index) { note(entry, index) }
         finishIfComplete()
+    }
+
+    /// - Returns: whether it was the next; if it is a later one, what is missing is pulled.
+    @discardableResult
+    private func advance(_ conversation: ConversationID, to seq: Seq, _ index: Int) -> Bool {
+        let cursor = seats[index].cursors[conversation] ?? 0
+        guard seq != cursor + 1 else {
+            seats[index].cursors[conversation] = seq
+            return true
+        }
+        // With a pull under way its page says where to go on.
+        seats[index].heads[conversation] = max(seq, seats[index].heads[conversation] ?? 0)
+        if seq > cursor, seats[index].pullsMissing == 0 { pull(conversation, from: cursor + 1, index) }
+        return false
     }
 
     private func note(_ entry: Entry, _ index: Int) {
