@@ -5,7 +5,7 @@
 run:
 	@Scripts/run.sh $(ARGS)
 
-## A small cluster on this machine (MariaDB, Redis, ZooKeeper, two processes of each role), with its data in ./data/cluster.
+## A small cluster on this machine (MariaDB, Redis, ZooKeeper, SeaweedFS, two processes of each role), with its data in ./data/cluster.
 cluster:
 	@Scripts/cluster.sh cluster $(ARGS)
 
