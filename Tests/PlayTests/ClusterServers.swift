@@ -118,7 +118,7 @@ final class ClusterServers {
 
     private func zooKeeper(_ command: String...) async throws -> String {
         let result = try await Command.run(
-            try MiddlewareProcess.locate("java"),
+            try Command.locate("java"),
             [
                 "-Xmx64m", "-XX:TieredStopAtLevel=1", "-cp", "/usr/share/java/zookeeper.jar", "org.apache.zookeeper.ZooKeeperMain",
                 "-server", "127.0.0.1:\(zooKeeperPort)",

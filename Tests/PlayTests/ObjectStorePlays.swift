@@ -12,7 +12,7 @@ private let weed: String = {
 
 @Suite(
     "Plays: the object store of a server", .serialized,
-    .enabled(if: (try? MiddlewareProcess.locate(weed)) != nil, "needs SeaweedFS in .venv or PATH; `make test` installs it"),
+    .enabled(if: (try? Command.locate(weed)) != nil, "needs SeaweedFS in .venv or PATH; `make test` installs it"),
     .timeLimit(.minutes(4)))
 struct ObjectStorePlays {
     private func withFolder(_ body: (URL) async throws -> Void) async throws {

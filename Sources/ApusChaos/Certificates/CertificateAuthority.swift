@@ -19,7 +19,7 @@ public struct CertificateAuthority: Sendable {
     /// - Throws: ``ServerProcessError``.
     public init(directory: URL) async throws {
         self.directory = directory
-        openssl = try MiddlewareProcess.locate("openssl")
+        openssl = try Command.locate("openssl")
         do {
             try Data(Self.extensions.utf8).write(to: URL(filePath: path("openssl.cnf")))
         } catch {

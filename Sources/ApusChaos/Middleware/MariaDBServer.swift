@@ -61,7 +61,7 @@ public struct MariaDBServer: Sendable {
     /// - Throws: ``ServerProcessError`` with what the server says against it.
     public func ask(_ statement: String) async throws {
         let result = try await Command.run(
-            try MiddlewareProcess.locate("mariadb"),
+            try Command.locate("mariadb"),
             [
                 "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--port=\(port)", "--user=\(Self.user)",
                 "--password=\(Self.password)",
@@ -110,7 +110,7 @@ public struct MariaDBServer: Sendable {
 
     private static func makeData(_ data: URL) async throws {
         let result = try await Command.run(
-            try MiddlewareProcess.locate("mariadb-install-db"),
+            try Command.locate("mariadb-install-db"),
             ["--no-defaults", "--datadir=\(data.path)", "--auth-root-authentication-method=normal", "--skip-test-db"] + runsAs,
             timeout: .seconds(120))
         guard result.exit == .code(0) else {

@@ -58,7 +58,7 @@ public actor MiddlewareProcess {
     public func start() async throws {
         guard child == nil else { throw failure("is running already") }
         let child = try ChildProcess(
-            binary: try Self.locate(plan.program), arguments: plan.arguments,
+            binary: try Command.locate(plan.program), arguments: plan.arguments,
             environment: ProcessInfo.processInfo.environment.merging(plan.environment) { _, new in new }, log: log)
         self.child = child
         let deadline = ContinuousClock.now + plan.timeout
@@ -92,17 +92,6 @@ public actor MiddlewareProcess {
 
     private func failure(_ what: String) -> ServerProcessError {
         ServerProcessError("\(plan.name) \(what)\n\(child?.output.tail(lines: 20) ?? "")\n\(log.tail(lines: 40))")
-    }
-
-    /// - Throws: ``ServerProcessError`` when it is not installed.
-    public static func locate(_ program: String) throws -> URL {
-        if program.hasPrefix("/") { return URL(filePath: program) }
-        let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
-        for directory in path + ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
-            let file = URL(filePath: directory).appending(path: program)
-            if FileManager.default.isExecutableFile(atPath: file.path) { return file }
-        }
-        throw ServerProcessError("\(program) is not installed; Scripts/bootstrap.sh --tests installs what the tests need")
     }
 
     /// A port of 127.0.0.1 that nobody listened on a moment ago.

@@ -109,7 +109,7 @@ public enum RedisServer {
     public static func ask(port: Int, _ command: [String]) async throws -> String { try await run(["-p", "\(port)"] + command) }
 
     private static func run(_ arguments: [String]) async throws -> String {
-        let result = try await Command.run(try MiddlewareProcess.locate("redis-cli"), arguments, timeout: .seconds(30))
+        let result = try await Command.run(try Command.locate("redis-cli"), arguments, timeout: .seconds(30))
         return result.output + result.errors
     }
 
@@ -126,7 +126,7 @@ public enum RedisServer {
         let made = Certificate(
             certificate: directory.appending(path: "redis.crt").path, key: directory.appending(path: "redis.key").path)
         let result = try await Command.run(
-            try MiddlewareProcess.locate("openssl"),
+            try Command.locate("openssl"),
             [
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
                 "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", made.key, "-out", made.certificate,

@@ -58,7 +58,7 @@ public actor ClusterNetwork {
         guard number < Self.nodesMax else { throw ServerProcessError("at most \(Self.nodesMax) nodes have a place in the network") }
         let address = "\(Self.subnet).\(number + 2)"
         let holder = try ChildProcess(
-            binary: try MiddlewareProcess.locate("unshare"),
+            binary: try Command.locate("unshare"),
             arguments: ["--net", "/bin/sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"],
             environment: ProcessInfo.processInfo.environment, log: ProcessLog())
         holders.append(holder)

@@ -14,7 +14,7 @@ public enum NetworkNamespace {
     public static var obstacle: String? {
         #if os(Linux)
         guard geteuid() == 0 else { return "needs root" }
-        let missing = tools.filter { (try? MiddlewareProcess.locate($0)) == nil }
+        let missing = tools.filter { (try? Command.locate($0)) == nil }
         if !missing.isEmpty { return "needs \(missing.joined(separator: ", ")) (Debian: iproute2, nftables, util-linux)" }
         return nil
         #else
@@ -29,7 +29,7 @@ public enum NetworkNamespace {
     /// A namespace belongs to a thread, so a process with several cannot simply change its own.
     /// - Throws: ``ServerProcessError`` when that failed; otherwise it does not return.
     public static func enter() throws -> Never {
-        let unshare = try MiddlewareProcess.locate("unshare").path
+        let unshare = try Command.locate("unshare").path
         let program = try ApusBinary.locate().path
         // Foundation cannot run processes while the loopback is down.
         let shell = ["/bin/sh", "-c", #"ip link set lo up && exec "$0" "$@""#, program]
@@ -40,7 +40,7 @@ public enum NetworkNamespace {
     }
 
     static func run(_ program: String, _ arguments: [String]) async throws {
-        let result = try await Command.run(try MiddlewareProcess.locate(program), arguments, timeout: .seconds(30))
+        let result = try await Command.run(try Command.locate(program), arguments, timeout: .seconds(30))
         guard result.exit == .code(0) else {
             throw ServerProcessError("\(program) \(arguments.joined(separator: " ")): \(result.exit)\n\(result.errors)")
         }

@@ -31,4 +31,16 @@ public enum Command {
             child.send(signal: SIGKILL)
         }
     }
+
+    /// Where a program is.
+    /// - Throws: ``ServerProcessError`` when it is not installed.
+    public static func locate(_ program: String) throws -> URL {
+        if program.hasPrefix("/") { return URL(filePath: program) }
+        let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+        for directory in path + ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+            let file = URL(filePath: directory).appending(path: program)
+            if FileManager.default.isExecutableFile(atPath: file.path) { return file }
+        }
+        throw ServerProcessError("\(program) is not installed; Scripts/bootstrap.sh --tests installs what the tests need")
+    }
 }

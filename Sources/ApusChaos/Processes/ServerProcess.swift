@@ -140,7 +140,7 @@ public actor ServerProcess {
 
     /// - Returns: no endpoints when an address is taken and there is time for another try.
     private func launch(deadline: ContinuousClock.Instant) async throws -> (ChildProcess, Endpoints?) {
-        let program = try options.launcher.first.map { try MiddlewareProcess.locate($0) }
+        let program = try options.launcher.first.map { try Command.locate($0) }
         let child = try ChildProcess(
             binary: program ?? options.binary,
             arguments: program == nil ? arguments : options.launcher.dropFirst() + [options.binary.path] + arguments,

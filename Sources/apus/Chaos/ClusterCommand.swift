@@ -57,7 +57,7 @@ struct ClusterCommand: AsyncParsableCommand {
         let usual = [("--auth-password-cost", "15"), ("--log-level", "info")].filter { !settings.contains($0.0) }
         var options = try LocalCluster.Options(
             nodes: nodes, settings: usual.flatMap { [$0.0, $0.1] } + settings, gateway: gateway, directory: directory.absoluteURL)
-        options.weed = try? MiddlewareProcess.locate("weed").path
+        options.weed = try? Command.locate("weed").path
         let others = options.weed == nil ? "" : ", SeaweedFS"
         if options.weed == nil { StandardError.write("the program weed (SeaweedFS) is not installed: this cluster has no object store\n") }
         StandardError.write("starting MariaDB, Redis, ZooKeeper\(others) and \(nodes.values.reduce(0, +)) nodes\n")

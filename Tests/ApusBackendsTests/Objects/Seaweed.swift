@@ -11,7 +11,7 @@ enum Seaweed {
         return FileManager.default.isExecutableFile(atPath: file.path) ? file.path : "weed"
     }()
 
-    static let isInstalled = (try? MiddlewareProcess.locate(program)) != nil
+    static let isInstalled = (try? Command.locate(program)) != nil
 
     static func configuration(_ server: SeaweedServer) throws -> S3Configuration {
         try S3Configuration(

@@ -22,7 +22,7 @@ struct TestCertificate: Sendable {
     /// A new key and a new certificate take the place of the old ones.
     func renew() async throws {
         let result = try await Command.run(
-            try MiddlewareProcess.locate("openssl"),
+            try Command.locate("openssl"),
             [
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
                 "/CN=localhost",
