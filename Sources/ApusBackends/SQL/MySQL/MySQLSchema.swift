@@ -103,11 +103,11 @@ struct MySQLMigrator {
     /// Nobody but the migration may use tables that hold a part of a single node's data.
     /// - Throws: ``StoreOpenError`` `unusable`.
     static func refuseUnfinishedMigration(_ connection: MySQLConnection, _ configuration: MySQLConfiguration) throws {
-        let tables = """
+        let query = """
             SELECT COUNT(*) FROM information_schema.tables
             WHERE table_schema = DATABASE() AND table_name = '\(MySQLSchema.unfinishedMigration)'
             """
-        guard try connection.integer(tables) == 0 else {
+        guard try connection.integer(query) == 0 else {
             throw StoreOpenError(
                 .unusable, configuration.description,
                 "the migration of a single node's data into it is not finished. Run the same apus migrate again, to its end")
