@@ -134,10 +134,12 @@ public final class Delivery: Sendable {
     /// - Throws: ``ApusError`` `not_member`, `invalid_argument`, `store_unavailable`.
     public func page(of conversation: ConversationID, for account: AccountID, from: Seq, limit: Int) async throws -> PageResult {
         guard from >= 1 else { throw ApusError(.invalidArgument, "from begins with 1") }
+        // The head first: a stay that is open now was open up to it. The other way round, who leaves between the two reads (seconds,
+        // when the store is away) would be shown what was said after that.
+        let logHead = try await log.head(of: conversation)
         guard let visibility = try await conversations.visibility(of: account, in: conversation) else { throw Self.notMember }
         let pageMax = pageEntriesMax.value
         let limit = limit > 0 ? min(limit, pageMax) : pageMax
-        let logHead = try await log.head(of: conversation)
         let head = visibility.head(of: logHead)
         guard from <= head else {
             // A reader that left and whose cursor is at its last entry is not ahead of the log.

@@ -1,6 +1,5 @@
 import ApusProtocol
 import Logging
-import NIOConcurrencyHelpers
 import Testing
 
 @testable import ApusCore
@@ -14,19 +13,19 @@ struct AccountDeparturesTests {
     /// Two deleted accounts, in seven conversations each, and what takes them out of three at a time.
     private struct Stage {
         let store = MemoryStore()
-        let log: FaultyLog
+        let log: DisturbedLog
         let departures: AccountDepartures
 
         init() async throws {
-            log = FaultyLog(store)
+            log = DisturbedLog(store)
             let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
             let ids = IDGenerator(node: 1, clock: SystemClock())
-            let sequencer = Sequencer(log: log, handover: Nowhere(), ids: ids, clock: SystemClock(), logger: logger)
+            let sequencer = Sequencer(log: log, handover: NoSessions(), ids: ids, clock: SystemClock(), logger: logger)
             let delivery = Delivery(
                 sequencer: sequencer, log: log, conversations: store,
                 scheduler: Scheduler(store: store, sequencer: sequencer, ids: ids, clock: SystemClock(), logger: logger),
-                marks: MarkBuffer(conversations: store, handover: Nowhere(), logger: logger), handover: Nowhere(), clock: SystemClock(),
-                rules: SendRules())
+                marks: MarkBuffer(conversations: store, handover: NoSessions(), logger: logger), handover: NoSessions(),
+                clock: SystemClock(), rules: SendRules())
             departures = AccountDepartures(
                 accounts: store, conversations: store, delivery: delivery, clock: SystemClock(), interval: .seconds(3600), pageMax: 3,
                 logger: logger)
@@ -108,38 +107,4 @@ struct AccountDeparturesTests {
         }
         #expect(try await stage.store.conversations(of: AccountID(3), after: nil, limit: 10) == [])
     }
-}
-
-/// Fails whenever an entry of certain conversations is appended.
-private final class FaultyLog: EntryLog {
-    private let store: MemoryStore
-    private let conversations = NIOLockedValueBox<Set<ConversationID>>([])
-
-    init(_ store: MemoryStore) { self.store = store }
-
-    var refused: Set<ConversationID> {
-        get { conversations.withLockedValue { $0 } }
-        set { conversations.withLockedValue { $0 = newValue } }
-    }
-
-    func append(_ batch: [NewEntry]) throws -> [AppendOutcome] {
-        if batch.contains(where: { refused.contains($0.conversation) }) { throw ApusError(.storeUnavailable, "as the test wants it") }
-        return try store.append(batch)
-    }
-
-    func entries(of id: ConversationID, in range: ClosedRange<Seq>, limit: Int, bytesMax: Int) async throws -> [Entry] {
-        try await store.entries(of: id, in: range, limit: limit, bytesMax: bytesMax)
-    }
-    func head(of id: ConversationID) async throws -> Seq { try await store.head(of: id) }
-    func heads(of account: AccountID, since: LogPosition, after: ConversationID?, limit: Int) async throws -> HeadPage {
-        try await store.heads(of: account, since: since, after: after, limit: limit)
-    }
-    func movedHeads(since: LogPosition, limit: Int) async throws -> HeadPage { try await store.movedHeads(since: since, limit: limit) }
-    func position() async throws -> LogPosition { try await store.position() }
-}
-
-private struct Nowhere: Handover {
-    func handOver(_ batch: [AppendResult]) {}
-    func signal(_ signal: Signal, to audience: Audience, except: SessionID?) {}
-    func repair(_ head: ConversationHead, audience: Audience) {}
 }
