@@ -5,8 +5,7 @@ import Testing
 
 @testable import ApusBackends
 
-/// A disk that is really full. Needs a file system of a few megabytes, which only root can make:
-/// `mount -t tmpfs -o size=8m tmpfs /mnt/small && APUS_TEST_SMALL_DISK=/mnt/small swift test --filter SmallDiskTests`.
+/// A disk that is really full. Needs a file system of a few megabytes, which only root can make; `make test` does where it can.
 @Suite struct SmallDiskTests {
     static let disk = ProcessInfo.processInfo.environment["APUS_TEST_SMALL_DISK"]
 
