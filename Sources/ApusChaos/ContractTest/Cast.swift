@@ -30,6 +30,8 @@ struct Cast: Sendable {
     var direct: [ConversationID: [AccountID]]
     var groups: [ConversationID]
 
+    private static let cyclesMax = 1_000
+
     var participants: [Participant] { writers.map(\.participant) + writers.map(\.otherDevice) + readers + [guest] }
 
     /// Registers, logs in and connects everybody and makes the conversations: a direct one of each writer with the next writer and
@@ -81,15 +83,17 @@ struct Cast: Sendable {
 
     // MARK: The guest
 
-    /// Lets the guest join and leave while messages are written.
+    /// Lets the guest join and leave from the first message to the last.
     /// - Returns: how often.
     func inviteAndLeave(_ options: ContractTest.Options, _ recorder: Recorder) async throws -> Int {
         let host = writers[0].participant.client
+        var random = SeededGenerator(seed: options.seed &+ 0x6E57)
+        // Long runs have some hundred stays, as short ones do, and not thousands: each of them is a page of its own to the guest.
+        let pauseMax = options.messagesPerSecond == nil ? min(max(options.messages / 100, 50), 1_000) : 100
         var cycles = 0
-        let cyclesMax = options.messagesPerSecond == nil ? 50 : 1_000
-        while await !recorder.isOver(options), cycles < cyclesMax {
+        while await !recorder.isOver(options), cycles < Self.cyclesMax {
             try await insist(recorder) { try await host.invite([guest.account], to: comingAndGoing) }
-            try await Task.sleep(for: .milliseconds(50))
+            try await Task.sleep(for: .milliseconds(Int.random(in: 0...pauseMax, using: &random)))
             try await insist(recorder) {
                 do {
                     try await guest.client.leave(comingAndGoing)
@@ -98,7 +102,7 @@ struct Cast: Sendable {
                 }
             }
             cycles += 1
-            try await Task.sleep(for: .milliseconds(50))
+            try await Task.sleep(for: .milliseconds(Int.random(in: 0...pauseMax, using: &random)))
         }
         return cycles
     }
