@@ -175,10 +175,23 @@ let package = Package(
             name: "ApusCoreTests",
             dependencies: ["ApusCore", "ApusTesting", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
             swiftSettings: strict),
+        // A Nacos, which the tests of several targets need and no user does.
+        .target(
+            name: "TestNacos",
+            dependencies: [
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/TestNacos",
+            swiftSettings: strict),
         .testTarget(
             name: "ApusBackendsTests",
             dependencies: [
-                "ApusBackends", "ApusChaos", "ApusTesting", "apus",
+                "ApusBackends", "ApusChaos", "ApusTesting", "TestNacos", "apus",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
@@ -216,11 +229,14 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
             ],
             swiftSettings: strict),
-        .testTarget(name: "ServeTests", dependencies: ["apus"], swiftSettings: strict),
+        .testTarget(
+            name: "ServeTests",
+            dependencies: ["ApusCore", "ApusProtocol", "ApusServer", "apus", .product(name: "NIOPosix", package: "swift-nio")],
+            swiftSettings: strict),
         .testTarget(
             name: "PlayTests",
             dependencies: [
-                "ApusChaos", "ApusClient", "ApusProtocol", "apus",
+                "ApusChaos", "ApusClient", "ApusProtocol", "TestNacos", "apus",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -22,6 +22,13 @@ public enum RegistryAddress: Sendable, Hashable {
         }
     }
 
+    public var servers: [NetworkAddress] {
+        switch self {
+        case .zooKeeper(let configuration): configuration.servers
+        case .nacos(let configuration): configuration.servers
+        }
+    }
+
     static func refusal(_ what: String) -> ApusError { ApusError(.invalidArgument, "registry address: \(what)") }
 
     /// What both kinds of address are made of. `URLComponents` knows no lists of hosts.

@@ -33,6 +33,8 @@ public struct NodeInfo: Sendable, Hashable, Codable {
     public var roles: Set<Role>
     /// Where the HTTP API of its roles can be reached by other nodes.
     public var http: NetworkAddress?
+    /// Where clients and load balancers reach a gateway. Other nodes do not call it; who looks into the registry finds it.
+    public var gateway: NetworkAddress?
     /// Where clients connect, of a socket node.
     public var socketURL: String?
     public var tcp: NetworkAddress?
@@ -48,12 +50,14 @@ public struct NodeInfo: Sendable, Hashable, Codable {
     public var version: String
 
     public init(
-        id: NodeID, roles: Set<Role>, http: NetworkAddress? = nil, socketURL: String? = nil, tcp: NetworkAddress? = nil,
-        isTCPEncrypted: Bool = false, peer: NetworkAddress? = nil, load: Int = 0, weight: Int = 100, version: String
+        id: NodeID, roles: Set<Role>, http: NetworkAddress? = nil, gateway: NetworkAddress? = nil, socketURL: String? = nil,
+        tcp: NetworkAddress? = nil, isTCPEncrypted: Bool = false, peer: NetworkAddress? = nil, load: Int = 0, weight: Int = 100,
+        version: String
     ) {
         self.id = id
         self.roles = roles
         self.http = http
+        self.gateway = gateway
         self.socketURL = socketURL
         self.tcp = tcp
         self.isTCPEncrypted = isTCPEncrypted
@@ -68,6 +72,7 @@ public struct NodeInfo: Sendable, Hashable, Codable {
         id = try container.decode(NodeID.self, forKey: .id)
         roles = try container.decode(Set<Role>.self, forKey: .roles)
         http = try container.decodeIfPresent(NetworkAddress.self, forKey: .http)
+        gateway = try container.decodeIfPresent(NetworkAddress.self, forKey: .gateway)
         socketURL = try container.decodeIfPresent(String.self, forKey: .socketURL)
         tcp = try container.decodeIfPresent(NetworkAddress.self, forKey: .tcp)
         // Nodes of the version before do not say it.

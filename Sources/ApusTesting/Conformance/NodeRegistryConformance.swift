@@ -36,7 +36,7 @@ public enum NodeRegistryConformance {
 
     private static func registration(_ trio: NodeRegistryTrio) async throws {
         var bare = NodeInfo(id: NodeID(number: 1_023, epoch: .max), roles: Set(Role.allCases), version: "")
-        bare.http = NetworkAddress(host: "127.0.0.1", port: 1)
+        bare.gateway = NetworkAddress(host: "127.0.0.1", port: 1)
         try await trio.first.register(node(1))
         try await trio.second.register(bare)
         let expected = [node(1), bare]

@@ -28,7 +28,10 @@ extension ConfigurationKey {
             "The largest body of a request; a larger one is refused with 413."),
         .text(
             "http.advertise", \.http.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
-            "Where the other nodes of a cluster find the HTTP API of this one; empty: the listener's address."
+            """
+            Where the other nodes of a cluster find the HTTP API of this one; empty: the listener's address, and of one that listens on all \
+            addresses that from which the registry is reached.
+            """
         ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
         .list(
             "http.trusted-proxies", \.http.trustedProxies, placeholder: "RANGE,…", permitted: "addresses like 10.0.0.5 or 10.0.0.0/8",
@@ -126,7 +129,7 @@ extension ConfigurationKey {
         .address("peer.listen", flag: "peer", \.peer.listen, "Where a socket node of a cluster takes what others hand over."),
         .text(
             "peer.advertise", \.peer.advertise, placeholder: "HOST:PORT", permitted: "HOST:PORT with a port of 1 to 65535, or empty",
-            "Where the other nodes find that listener; empty: its address."
+            "Where the other nodes find that listener; empty: as of http.advertise."
         ) { $0.isEmpty || (NetworkAddress($0)?.port ?? 0) != 0 },
     ]
 

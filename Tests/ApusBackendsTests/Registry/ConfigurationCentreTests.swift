@@ -4,7 +4,7 @@ import ApusProtocol
 import ApusTesting
 import AsyncHTTPClient
 import Foundation
-import NIOCore
+import TestNacos
 import Testing
 
 @testable import ApusBackends
@@ -33,7 +33,7 @@ import Testing
                 }
             case .nacos:
                 try await NacosServer.with { server in
-                    try await body(NacosConfigurationCentre(.fast(server), logger: quiet)) { try await publish($0, $1, on: server) }
+                    try await body(NacosConfigurationCentre(.fast(server), logger: quiet)) { try await server.publish($0, $1) }
                 }
             #if Cluster
             case .zooKeeper:
@@ -132,7 +132,7 @@ struct NacosConfigurationCentreTests {
             configuration.namespace = namespace
             configuration.group = "APUS"
             let centre = NacosConfigurationCentre(configuration, logger: quiet)
-            try await publish("apus.yaml", "a: 1", on: server, group: "APUS", tenant: namespace)
+            try await server.publish("apus.yaml", "a: 1", group: "APUS", tenant: namespace)
             let (seen, see) = AsyncStream.makeStream(of: String.self)
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { for await text in centre.changes(of: "apus.yaml") { see.yield(text) } }
@@ -141,7 +141,7 @@ struct NacosConfigurationCentreTests {
                 do {
                     try await waitUntil("a request that waits") { server.listenerCount == 1 }
                     let start = ContinuousClock.now
-                    try await publish("apus.yaml", "a: 2", on: server, group: "APUS", tenant: namespace)
+                    try await server.publish("apus.yaml", "a: 2", group: "APUS", tenant: namespace)
                     #expect(await texts.next() == "a: 2")
                     #expect(ContinuousClock.now - start < .seconds(5), "it was not the change that answered the request")
                     try await waitUntil("the next request that waits") { server.listenerCount == 1 }
@@ -168,7 +168,7 @@ struct NacosConfigurationCentreTests {
                 var texts = seen.makeAsyncIterator()
                 #expect(await texts.next() == "")
                 try await waitUntil("some requests") { server.requests.filter { $0.hasSuffix("/listener") }.count > 3 }
-                try await publish("apus.yaml", "a: 1", on: server)
+                try await server.publish("apus.yaml", "a: 1")
                 #expect(await texts.next() == "a: 1")
                 group.cancelAll()
             }
@@ -181,7 +181,7 @@ struct NacosConfigurationCentreTests {
             let centre = NacosConfigurationCentre(.fast(server), logger: quiet)
             var changes = centre.changes(of: "apus.yaml").makeAsyncIterator()
             #expect(await changes.next() == "")
-            try await publish("apus.yaml", "a: 1", on: server)
+            try await server.publish("apus.yaml", "a: 1")
             server.fail(with: 503)
             let error = await #expect(throws: ApusError.self) { try await centre.text(of: "apus.yaml") }
             #expect(error?.code == .storeUnavailable)
@@ -189,22 +189,4 @@ struct NacosConfigurationCentreTests {
             #expect(await changes.next() == "a: 1")
         }
     }
-}
-
-/// As Nacos's console or `curl` does it, without the code that is tested.
-private func publish(
-    _ name: String, _ text: String?, on server: NacosServer, group: String = "DEFAULT_GROUP", tenant: String = ""
-) async throws {
-    var address = URLComponents()
-    address.queryItems = [.init(name: "dataId", value: name), .init(name: "group", value: group), .init(name: "tenant", value: tenant)]
-    var request = HTTPClientRequest(
-        url: "http://127.0.0.1:\(server.port)/nacos/v1/cs/configs?\(address.percentEncodedQuery ?? "")")
-    request.method = text == nil ? .DELETE : .POST
-    if let text {
-        let content = text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-        request.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
-        request.body = .bytes(ByteBuffer(string: "content=\(content)"))
-    }
-    let response = try await HTTPClient.shared.execute(request, timeout: .seconds(5))
-    #expect(String(buffer: try await response.body.collect(upTo: 1_024)) == "true")
 }

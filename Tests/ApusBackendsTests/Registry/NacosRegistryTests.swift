@@ -5,6 +5,7 @@ import ApusProtocol
 import ApusTesting
 import AsyncHTTPClient
 import Foundation
+import TestNacos
 import Testing
 
 extension NacosConfiguration {
@@ -45,6 +46,31 @@ struct NacosRegistryTests {
                 server.forgetInstances()
                 try await waitUntil("registered again") { server.instanceCount == 1 }
                 try await waitForNodes(registry, "the node again") { $0 == [testNode(1)] }
+            }
+        }
+    }
+
+    @Test("Meanwhile nobody is missing; who does not come back is gone after three beats")
+    func knownMeanwhile() async throws {
+        try await NacosServer.with { server in
+            let registry = NacosRegistry(.fast(server), logger: quiet)
+            try await running([registry]) {
+                try await registry.register(testNode(1))
+                let dying = NacosRegistry(.fast(server), logger: quiet)
+                try await running([dying]) {
+                    try await dying.register(testNode(2))
+                    try await waitForNodes(registry, "both") { $0 == [testNode(1), testNode(2)] }
+                }
+                server.forgetInstances()
+                let forgotten = ContinuousClock.now
+                // From here on: both, and then the one that lives.
+                var seen: [[NodeInfo]] = []
+                for await nodes in registry.nodes() {
+                    seen.append(nodes)
+                    if nodes == [testNode(1)] { break }
+                }
+                #expect(seen == [[testNode(1), testNode(2)], [testNode(1)]])
+                #expect(ContinuousClock.now - forgotten >= .milliseconds(500))
             }
         }
     }

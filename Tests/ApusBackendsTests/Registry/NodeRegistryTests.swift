@@ -2,6 +2,7 @@ import ApusBackends
 import ApusChaos
 import ApusCore
 import ApusTesting
+import TestNacos
 import Testing
 
 /// Every registry keeps the same promises.

@@ -2,6 +2,7 @@ import ApusBackends
 import ApusChaos
 import ApusCore
 import ApusProtocol
+import TestNacos
 import Testing
 
 @Suite("Registries: whether one can be used") struct RegistryCheckTests {

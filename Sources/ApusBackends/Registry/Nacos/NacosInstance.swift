@@ -32,7 +32,7 @@ struct NacosInstance {
 
     /// - Throws: ``ApusError`` `invalid_argument` for a node that Nacos cannot have.
     init(_ node: NodeInfo, _ configuration: NacosConfiguration) throws {
-        guard let address = node.http ?? node.peer ?? node.tcp else {
+        guard let address = node.http ?? node.peer ?? node.tcp ?? node.gateway else {
             throw ApusError(.invalidArgument, "a node without any address cannot be registered with Nacos")
         }
         self.node = node

@@ -30,11 +30,13 @@ public final class NacosRegistry: NodeRegistry, Service {
     private let list = NodeList()
     private let registration = NIOLockedValueBox(Registration())
     private let ownEntry = NIOLockedValueBox(OwnEntry())
+    private let memory: NIOLockedValueBox<NacosListMemory>
 
     public init(_ configuration: NacosConfiguration, http: HTTPClient = .shared, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
         client = NacosClient(configuration, http: http)
+        memory = NIOLockedValueBox(NacosListMemory(patience: configuration.beatInterval * 3))
     }
 
     /// Whether Nacos answers and takes the login.
@@ -125,6 +127,7 @@ public final class NacosRegistry: NodeRegistry, Service {
         let reply = try decode(Reply.self, answer)
         guard reply.code == Self.resourceNotFound else { return }
         logger.warning("Nacos has lost this node; registering again")
+        memory.withLockedValue { $0.holdOn(from: .now) }
         try await settle()
     }
 
@@ -138,9 +141,14 @@ public final class NacosRegistry: NodeRegistry, Service {
             .GET, "/v1/ns/instance/list", Self.listQuery(configuration))
         struct Reply: Decodable { var hosts: [NacosInstance.Listed] }
         let hosts = try decode(Reply.self, answer).hosts
+        let own = try registration.withLockedValue(\.wanted).map { try NacosInstance($0, configuration) }
+        let ownListed = own.flatMap { own in hosts.first { $0.ip == own.key.ip && $0.port == own.key.port } }
         // One that somebody disabled in the console is not in the list: it is not to be used.
-        list.update(hosts.compactMap(\.node))
-        try await thaw(hosts)
+        let nodes = memory.withLockedValue {
+            $0.nodes(listed: hosts.compactMap(\.node), isOwnListed: ownListed != nil, at: .now)
+        }
+        list.update(nodes)
+        if let own, let ownListed { try await thaw(ownListed, own) }
     }
 
     private static func listQuery(_ configuration: NacosConfiguration) -> [(String, String)] {
@@ -153,10 +161,7 @@ public final class NacosRegistry: NodeRegistry, Service {
     /// An edit in the console (also: enabling and disabling) lays the metadata that it showed over the registered ones for good
     /// (`InstanceUtil.updateInstanceMetadata`): others would see the load, and after a restart the epoch, of that moment for ever.
     /// Such an edit can only be changed by another one.
-    private func thaw(_ hosts: [NacosInstance.Listed]) async throws {
-        guard let wanted = registration.withLockedValue(\.wanted) else { return }
-        let instance = try NacosInstance(wanted, configuration)
-        guard let listed = hosts.first(where: { $0.ip == instance.key.ip && $0.port == instance.key.port }) else { return }
+    private func thaw(_ listed: NacosInstance.Listed, _ instance: NacosInstance) async throws {
         let patience = configuration.pollInterval * 5
         let isFrozen = ownEntry.withLockedValue { $0.isFrozen(listed.nodeText, wanted: instance.nodeText, at: .now, patience) }
         guard isFrozen else { return }

@@ -27,6 +27,7 @@ struct Announcer: Service {
     let node: NodeID
     let listeners: Listeners
     let registry: (any NodeRegistry)?
+    let advertised: AdvertisedAddress
     let readiness: Readiness
     let load: @Sendable () -> Int
     /// Returns when this node can do its work, or the task is cancelled.
@@ -113,8 +114,9 @@ struct Announcer: Service {
 
     private func nodeInfo() async throws -> NodeInfo {
         var info = NodeInfo(id: node, roles: configuration.activeRoles, version: apusVersion)
-        info.http = try await advertised(configuration.http.advertise, listeners.http)
-        info.peer = try await advertised(configuration.peer.advertise, listeners.peer)
+        info.http = try await advertised.of(listeners.http, setting: configuration.http.advertise)
+        info.peer = try await advertised.of(listeners.peer, setting: configuration.peer.advertise)
+        info.gateway = try await advertised.of(listeners.gateway)
         guard let socket = listeners.socket, let tcp = listeners.tcp else { return info }
         let directory = LocalSocketDirectory(publicNode: configuration.publicSocketNode, isEncrypted: configuration.tls.isOn) {
             .init(webSocket: try await socket.value, tcp: try await tcp.value)
@@ -124,12 +126,6 @@ struct Announcer: Service {
         info.tcp = reached.tcp.flatMap { NetworkAddress($0) }
         info.isTCPEncrypted = reached.isTCPEncrypted
         return info
-    }
-
-    private func advertised(_ setting: String, _ listener: BoundAddress?) async throws -> NetworkAddress? {
-        guard let listener else { return nil }
-        if let address = NetworkAddress(setting) { return address }
-        return try await listener.value
     }
 }
 

@@ -68,8 +68,9 @@ struct Node {
         addUpkeep()
         services.append(
             Announcer(
-                configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry, readiness: readiness,
-                load: load, prepared: trust.prepared, logger: Logger(label: "apus.announcer")))
+                configuration: configuration, node: lease.node, listeners: listeners, registry: shared.registry,
+                advertised: AdvertisedAddress(registry: shared.registryServers, group: loops), readiness: readiness, load: load,
+                prepared: trust.prepared, logger: Logger(label: "apus.announcer")))
     }
 
     /// What looks after the node itself: settings that change, servers that go away.

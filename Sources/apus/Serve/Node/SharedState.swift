@@ -13,6 +13,8 @@ struct SharedState: Sendable {
     var limiter: any RateLimiter
     /// Nil: there is one node.
     var registry: (any NodeRegistry)?
+    /// Where the registry is.
+    var registryServers: [NetworkAddress] = []
     /// Beside the registry; nil: there is one node.
     var centre: (any ConfigurationCentre)?
     /// Whether Redis answers now; nil: there is none.
@@ -35,10 +37,11 @@ struct SharedState: Sendable {
     ) async throws -> SharedState {
         let client = try RedisClient(configuration: try configuration.redisSettings, group: group, logger: Logger(label: "apus.redis"))
         let routes = RedisRouteTable(client: client, node: node, logger: Logger(label: "apus.routes"))
-        let registry = Self.registry(try configuration.registryAddress)
+        let address = try configuration.registryAddress
+        let registry = Self.registry(address)
         return SharedState(
             routes: routes, arbiter: RedisLoginArbiter(client: client, logger: Logger(label: "apus.arbiter")),
-            limiter: RedisRateLimiter(client: client), registry: registry.nodes, centre: registry.centre,
+            limiter: RedisRateLimiter(client: client), registry: registry.nodes, registryServers: address.servers, centre: registry.centre,
             checkRedis: { try await client.check() }, services: [Closer { await client.close() }] + registry.services + [routes])
     }
 

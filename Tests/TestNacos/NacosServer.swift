@@ -1,3 +1,4 @@
+import AsyncHTTPClient
 import Foundation
 import NIOConcurrencyHelpers
 import NIOCore
@@ -8,14 +9,16 @@ import NIOPosix
 /// and refuses, as far as Apus uses it. Which sources says each part: ``NacosNaming``, ``NacosDocuments``, ``NacosParameterCheck``;
 /// the login is `plugin-default-impl/nacos-default-auth-plugin/…/auth/impl/controller/UserController.java` and
 /// `core/…/core/auth/AuthFilter.java`.
-final class NacosServer: Sendable {
-    struct Options: Sendable {
+package final class NacosServer: Sendable {
+    package struct Options: Sendable {
         /// `HealthCheckReactor.scheduleCheck` has 5 s.
-        var checkInterval = TimeAmount.milliseconds(100)
+        package var checkInterval = TimeAmount.milliseconds(100)
         /// `LongPollingService` has 10 s (`MIN_LONG_POOLING_TIMEOUT`).
-        var longPollMin = TimeAmount.seconds(10)
+        package var longPollMin = TimeAmount.seconds(10)
         /// Nil: `nacos.core.auth.enabled` is false.
-        var login: (username: String, password: String)?
+        package var login: (username: String, password: String)?
+
+        package init(login: (username: String, password: String)? = nil) { self.login = login }
     }
 
     struct Answer: Sendable {
@@ -32,16 +35,17 @@ final class NacosServer: Sendable {
         var logins = 0
         /// What every request is answered with; nil: as it should be.
         var failure: Int?
+        var failedRequests = 0
         var requests: [String] = []
     }
 
-    let port: Int
+    package let port: Int
     private let options: Options
     private let state = NIOLockedValueBox(State())
     private let channel: any Channel
     private let children: NIOLockedValueBox<[ObjectIdentifier: any Channel]>
 
-    static func with<Result>(
+    package static func with<Result>(
         _ options: Options = Options(), port: Int = 0, isolation: isolated (any Actor)? = #isolation,
         _ body: (NacosServer) async throws -> Result
     ) async throws -> Result {
@@ -88,7 +92,7 @@ final class NacosServer: Sendable {
         channel.closeFuture.whenComplete { _ in beats.cancel() }
     }
 
-    func close() async throws {
+    package func close() async throws {
         if channel.isActive { try await channel.close() }
         for child in children.withLockedValue({ Array($0.values) }) { try? await child.close() }
         state.withLockedValue { $0.documents.failListeners() }
@@ -96,20 +100,52 @@ final class NacosServer: Sendable {
 
     // MARK: For the tests
 
-    var instanceCount: Int { state.withLockedValue { $0.naming.services.values.reduce(0) { $0 + $1.count } } }
+    package var instanceCount: Int { state.withLockedValue { $0.naming.services.values.reduce(0) { $0 + $1.count } } }
     /// As the console shows them.
-    var instances: [NacosNaming.Instance] { state.withLockedValue { state in state.naming.services.keys.flatMap(state.naming.shown) } }
-    var services: [NacosNaming.Service] { state.withLockedValue { Array($0.naming.services.keys) } }
-    var listenerCount: Int { state.withLockedValue(\.documents.listenerCount) }
-    var loginCount: Int { state.withLockedValue(\.logins) }
+    package var instances: [NacosNaming.Instance] {
+        state.withLockedValue { state in state.naming.services.keys.flatMap(state.naming.shown) }
+    }
+    package var services: [NacosNaming.Service] { state.withLockedValue { Array($0.naming.services.keys) } }
+    package var listenerCount: Int { state.withLockedValue(\.documents.listenerCount) }
+    package var loginCount: Int { state.withLockedValue(\.logins) }
+    /// Since it began, of those that ``fail(with:)`` has failed.
+    package var failedRequestCount: Int { state.withLockedValue(\.failedRequests) }
     /// `METHOD path` of each, in their order.
-    var requests: [String] { state.withLockedValue(\.requests) }
+    package var requests: [String] { state.withLockedValue(\.requests) }
 
     /// As after a restart without its data.
-    func forgetInstances() { state.withLockedValue { $0.naming = NacosNaming() } }
-    func expireTokens() { state.withLockedValue { $0.tokens = $0.tokens.mapValues { _ in false } } }
+    package func forgetInstances() { state.withLockedValue { $0.naming = NacosNaming() } }
+    package func expireTokens() { state.withLockedValue { $0.tokens = $0.tokens.mapValues { _ in false } } }
     /// From here on every request is answered with this status; nil: as it should be.
-    func fail(with status: Int?) { state.withLockedValue { $0.failure = status } }
+    package func fail(with status: Int?) { state.withLockedValue { $0.failure = status } }
+
+    /// As Nacos's console or `curl` does it, without the code that is tested.
+    /// - Parameter text: nil deletes the document.
+    package func publish(_ name: String, _ text: String?, group: String = "DEFAULT_GROUP", tenant: String = "") async throws {
+        var address = URLComponents()
+        address.queryItems = [.init(name: "dataId", value: name), .init(name: "group", value: group), .init(name: "tenant", value: tenant)]
+        if options.login != nil { address.queryItems?.append(.init(name: "accessToken", value: newToken())) }
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/nacos/v1/cs/configs?\(address.percentEncodedQuery ?? "")")
+        request.method = text == nil ? .DELETE : .POST
+        if let text {
+            let content = text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+            request.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
+            request.body = .bytes(ByteBuffer(string: "content=\(content)"))
+        }
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(5))
+        let answer = String(buffer: try await response.body.collect(upTo: 1_024))
+        guard answer == "true" else { throw NacosRefusal(Int(response.status.code), answer) }
+    }
+
+    private func newToken() -> String {
+        state.withLockedValue { Self.newToken(&$0) }
+    }
+
+    private static func newToken(_ state: inout State) -> String {
+        let token = "token-\(state.tokens.count + 1)"
+        state.tokens[token] = true
+        return token
+    }
 
     // MARK: Requests
 
@@ -129,7 +165,10 @@ final class NacosServer: Sendable {
     private func route(_ request: NacosRequest, _ promise: EventLoopPromise<Answer>) throws -> Answer? {
         try state.withLockedValue { state in
             state.requests.append("\(request.method) \(request.path)")
-            if let failure = state.failure { throw NacosRefusal(failure, "server is STARTING now, please try again later!") }
+            if let failure = state.failure {
+                state.failedRequests += 1
+                throw NacosRefusal(failure, "server is STARTING now, please try again later!")
+            }
             if request.path == "/nacos/v1/auth/login" { return try logIn(request, &state) }
             try checkToken(request, state)
             switch (request.path, request.method) {
@@ -167,8 +206,7 @@ final class NacosServer: Sendable {
             // `ConsoleExceptionHandler`: an unknown user is an exception of Spring's that it has no special case for.
             guard username == login.username else { throw NacosRefusal(500, "caused: User \(username) not found;") }
             guard password == login.password else { throw NacosRefusal(403, "user not found!") }
-            token = "token-\(state.tokens.count + 1)"
-            state.tokens[token] = true
+            token = Self.newToken(&state)
         } else {
             token = "AUTH_DISABLED"
         }

@@ -6,21 +6,21 @@ import Foundation
 /// `healthcheck/heartbeat/{ClientBeatProcessorV2,UnhealthyInstanceChecker,ExpiredInstanceChecker}.java`, `utils/ServiceUtil.java`,
 /// `paramcheck/Naming*HttpParamExtractor.java`, `web/ServiceNameFilter.java`; `api/…/naming/utils/NamingUtils.java`,
 /// `api/…/naming/pojo/Instance.java`.
-struct NacosNaming {
-    struct Service: Hashable {
-        var namespace: String
-        var grouped: String
+package struct NacosNaming {
+    package struct Service: Hashable, Sendable {
+        package var namespace: String
+        package var grouped: String
     }
 
-    struct Instance {
-        var ip: String
-        var port: Int
-        var cluster: String
-        var weight: Double
-        var isHealthy: Bool
-        var isEnabled: Bool
-        var metadata: [String: String]
-        var lastBeat: ContinuousClock.Instant
+    package struct Instance: Sendable {
+        package var ip: String
+        package var port: Int
+        package var cluster: String
+        package var weight: Double
+        package var isHealthy: Bool
+        package var isEnabled: Bool
+        package var metadata: [String: String]
+        package var lastBeat: ContinuousClock.Instant
 
         func milliseconds(_ key: String, _ otherwise: Int64) -> Int64 {
             // `NamingUtils.isNumber`; anything else is the default.
