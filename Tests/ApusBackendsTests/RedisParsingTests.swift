@@ -52,11 +52,20 @@ import Testing
         "What no Redis sends ends the connection and takes neither memory nor stack",
         arguments: [
             "hello\r\n", "*2147483647\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "*-2\r\n", "$-2\r\n", "$99999999999999999999\r\n",
-            ":12x\r\n", ":99999999999999999999\r\n", ",1.5\r\n", "#t\r\n", String(repeating: "*1\r\n", count: 8),
-            String(repeating: "*1\r\n", count: 100_000),
-            "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n",
+            ":12x\r\n", ":99999999999999999999\r\n", ",1.5\r\n", "#t\r\n",
         ])
     func malicious(_ text: String) { #expect(throws: RESPParser.Failure.self) { try Self.parse(text) } }
+
+    @Test("Nor do arrays in arrays", arguments: [8, 100_000])
+    func nested(depth: Int) {
+        #expect(throws: RESPParser.Failure.self) { try Self.parse(String(repeating: "*1\r\n", count: depth)) }
+    }
+
+    @Test("Nor do two large arrays in one")
+    func large() {
+        let text = "*2\r\n*1000000\r\n" + String(repeating: ":1\r\n", count: 1_000_000) + "*100000\r\n"
+        #expect(throws: RESPParser.Failure.self) { try Self.parse(text) }
+    }
 
     @Test("A reply that never ends is refused at the limit, not collected")
     func endless() throws {

@@ -16,6 +16,8 @@ public actor MiddlewareProcess {
         /// Whether it answers. Asked again and again until it does; a failure to connect is a no.
         public var isReady: @Sendable () async throws -> Bool
         public var timeout: Duration
+        /// Paths outside of its directory at which it makes files and, when it is killed, leaves them. They are removed when it has ended.
+        public var leftovers: [String] = []
 
         public init(
             name: String, program: String, arguments: [String], environment: [String: String] = [:], timeout: Duration = .seconds(60),
@@ -88,6 +90,7 @@ public actor MiddlewareProcess {
         child.send(signal: signal)
         _ = try? await child.exit.get()
         self.child = nil
+        for path in plan.leftovers { try? FileManager.default.removeItem(atPath: path) }
     }
 
     private func failure(_ what: String) -> ServerProcessError {

@@ -50,18 +50,18 @@ public struct SeaweedServer: Sendable {
 
     /// - Parameter directory: for its data and its keys; a server started on it again has what it had.
     public static func plan(program: String = "weed", directory: URL, ports: Ports) throws -> MiddlewareProcess.Plan {
-        let data = directory.appending(path: "data")
-        try FileManager.default.createDirectory(at: data, withIntermediateDirectories: true)
+        let (data, logs) = (directory.appending(path: "data"), directory.appending(path: "logs"))
+        for folder in [data, logs] { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) }
         let keys = directory.appending(path: "s3.json")
         let identities = """
             {"identities":[{"name":"apus","credentials":[{"accessKey":"\(accessKey)","secretKey":"\(secretKey)"}],\
             "actions":["Admin","Read","Write","List","Tagging"]}]}
             """
         try Data(identities.utf8).write(to: keys)
-        return MiddlewareProcess.Plan(
+        var plan = MiddlewareProcess.Plan(
             name: "SeaweedFS", program: program,
             arguments: [
-                "server", "-dir=\(data.path)", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                "-logdir=\(logs.path)", "server", "-dir=\(data.path)", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                 "-master.port=\(ports.master)", "-master.port.grpc=\(ports.masterRPC)",
                 "-volume.port=\(ports.volume)", "-volume.port.grpc=\(ports.volumeRPC)",
                 "-filer", "-filer.port=\(ports.filer)", "-filer.port.grpc=\(ports.filerRPC)",
@@ -73,6 +73,13 @@ public struct SeaweedServer: Sendable {
         ) {
             try await isReady(ports)
         }
+        // Not all of these places can be chosen.
+        let sockets = [
+            "filer-\(ports.filer)", "s3-\(ports.s3)", "master-grpc-\(ports.masterRPC)", "volume-grpc-\(ports.volumeRPC)",
+            "filer-grpc-\(ports.filerRPC)", "s3-grpc-\(ports.s3RPC)",
+        ]
+        plan.leftovers = sockets.map { "/tmp/seaweedfs-\($0).sock" }
+        return plan
     }
 
     /// Ports of 127.0.0.1 for its parts.
