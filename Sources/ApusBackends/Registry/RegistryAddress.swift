@@ -22,6 +22,7 @@ public enum RegistryAddress: Sendable, Hashable {
         }
     }
 
+    /// Any of them answers for all.
     public var servers: [NetworkAddress] {
         switch self {
         case .zooKeeper(let configuration): configuration.servers
@@ -142,8 +143,10 @@ public struct NacosConfiguration: Sendable, Hashable, CustomStringConvertible {
     public var usesTLS: Bool
     /// `server.servlet.contextPath` of Nacos.
     public var contextPath: String
-    /// How often a node says that it lives. After three times as long without a beat it is gone (Nacos looks every 5 s).
+    /// How often a node says that it lives.
     public var beatInterval: Duration
+    /// After so long without a beat a node is gone (Nacos looks every 5 s).
+    var beatTimeout: Duration { beatInterval * 3 }
     /// How often the list of nodes is asked for.
     public var pollInterval: Duration
     /// Of one request to one server.

@@ -21,6 +21,9 @@ public struct NetworkAddress: Hashable, Sendable, Codable, CustomStringConvertib
         self.init(host: String(host), port: Int(port))
     }
 
+    /// Whether a listener with this address listens on all addresses of the machine (RFC 4291, 2.5.2).
+    public var isUnspecified: Bool { host == "0.0.0.0" || host == "::" }
+
     /// `host:port`, an IPv6 address in brackets.
     public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }

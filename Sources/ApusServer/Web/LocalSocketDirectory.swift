@@ -39,9 +39,9 @@ public struct LocalSocketDirectory: SocketDirectory {
             url: "\(isEncrypted ? "wss" : "ws")://\(webSocket)\(HTTPPath.webSocket)", tcp: tcp?.description, isTCPEncrypted: isEncrypted)
     }
 
-    /// A wildcard or loopback address means nothing to a client elsewhere; the name under which it found us does.
+    /// An unspecified or loopback address means nothing to a client elsewhere; the name under which it found us does.
     private static func reachable(_ address: NetworkAddress, _ requestedHost: String?) -> NetworkAddress {
-        let isVague = ["0.0.0.0", "::", "::1", "localhost"].contains(address.host) || address.host.hasPrefix("127.")
+        let isVague = address.isUnspecified || ["::1", "localhost"].contains(address.host) || address.host.hasPrefix("127.")
         guard isVague, let requestedHost else { return address }
         return NetworkAddress(host: requestedHost, port: address.port)
     }

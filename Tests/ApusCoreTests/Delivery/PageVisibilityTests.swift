@@ -28,6 +28,15 @@ struct PageVisibilityTests {
             try store.write(2, by: host)
         }
 
+        /// Lets the guest leave, miss entry 4 and, maybe, come back with entry 5 around the next question about the head.
+        func leave(_ moment: DisturbedLog.Moment, returns: Bool = false) {
+            log.on(moment) { [store] in
+                try store.write(3, by: guest, .leave)
+                try store.write(4, by: host)
+                if returns { try store.write(5, by: host, .join([guest])) }
+            }
+        }
+
         /// The seqs that the guest is shown.
         func shown(from: Seq = 1) async throws -> [Seq] {
             guard case .page(_, _, _, let entries) = try await delivery.page(of: group, for: guest, from: from, limit: 0) else { return [] }
@@ -38,11 +47,8 @@ struct PageVisibilityTests {
     @Test("who leaves while a page is read does not see what is said after that", arguments: DisturbedLog.Moment.allCases)
     func leaving(_ moment: DisturbedLog.Moment) async throws {
         let stage = try Stage()
-        stage.log.on(moment) { [store = stage.store] in
-            try store.write(3, by: Self.guest, .leave)
-            try store.write(4, by: Self.host)
-        }
-        // Whether the page reaches to the entry with which the guest left is open; the secret is not in it.
+        stage.leave(moment)
+        // Whether the page reaches to the entry with which the guest left is open; entry 4 is not in it.
         let shown = try await stage.shown()
         #expect([[1, 2], [1, 2, 3]].contains(shown))
         #expect(try await stage.shown() == [1, 2, 3])
@@ -51,11 +57,7 @@ struct PageVisibilityTests {
     @Test("nor does who comes back while a page is read", arguments: DisturbedLog.Moment.allCases)
     func returning(_ moment: DisturbedLog.Moment) async throws {
         let stage = try Stage()
-        stage.log.on(moment) { [store = stage.store] in
-            try store.write(3, by: Self.guest, .leave)
-            try store.write(4, by: Self.host)
-            try store.write(5, by: Self.host, .join([Self.guest]))
-        }
+        stage.leave(moment, returns: true)
         #expect(try await stage.shown().contains(4) == false)
         #expect(try await stage.shown(from: 4) == [5])
     }

@@ -40,12 +40,12 @@ struct NacosInstance {
             ip: address.host, port: address.port, groupedService: configuration.groupedService, namespace: configuration.namingNamespace,
             cluster: configuration.cluster)
         nodeText = String(decoding: try Self.encoder.encode(node), as: UTF8.self)
-        let interval = max(1, configuration.beatInterval.milliseconds)
+        let timeout = configuration.beatTimeout.milliseconds
         let values = [
             // `api/…/api/naming/PreservedMetadataKeys.java`: how Nacos is told when to give this instance up.
-            "preserved.heart.beat.interval": String(interval),
-            "preserved.heart.beat.timeout": String(interval * 3),
-            "preserved.ip.delete.timeout": String(interval * 6),
+            "preserved.heart.beat.interval": String(configuration.beatInterval.milliseconds),
+            "preserved.heart.beat.timeout": String(timeout),
+            "preserved.ip.delete.timeout": String(timeout * 2),
             Self.nodeKey: nodeText,
         ]
         let length = values.reduce(0) { $0 + $1.key.utf16.count + $1.value.utf16.count }

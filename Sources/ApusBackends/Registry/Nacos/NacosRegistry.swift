@@ -36,7 +36,7 @@ public final class NacosRegistry: NodeRegistry, Service {
         self.configuration = configuration
         self.logger = logger
         client = NacosClient(configuration, http: http)
-        memory = NIOLockedValueBox(NacosListMemory(patience: configuration.beatInterval * 3))
+        memory = NIOLockedValueBox(NacosListMemory(patience: configuration.beatTimeout))
     }
 
     /// Whether Nacos answers and takes the login.

@@ -16,7 +16,7 @@ struct AdvertisedAddress {
         guard let listener else { return nil }
         if let address = NetworkAddress(setting) { return address }
         var address = try await listener.value
-        if ["0.0.0.0", "::"].contains(address.host) { address.host = try await host() }
+        if address.isUnspecified { address.host = try await host() }
         return address
     }
 
@@ -34,7 +34,8 @@ struct AdvertisedAddress {
             }
         }
         throw ApusError(
-            .unavailable, "no address of this machine leads to the registry, so others cannot be told one; http.advertise names it",
+            .unavailable,
+            "no address of this machine leads to the registry, so others cannot be told one: listen on one, or give http.advertise and peer.advertise",
             cause: cause)
     }
 }
